@@ -1,0 +1,46 @@
+"""The nouns of the road: numpy and the standard library only, frozen, valid once they exist."""
+
+from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
+from medaug.domain.digest import digest_of
+from medaug.domain.geometry import Geometry, lps_to_ras
+from medaug.domain.lesion import Case, CodedConcept, Lesion, PatientKey
+from medaug.domain.patch import LesionPatch, PatchLocation, PatchSet
+from medaug.domain.synthetic import (
+    Candidates,
+    CheckResult,
+    Release,
+    ReleaseDecision,
+    ReleasePolicy,
+    Sampler,
+    TrainingRecord,
+)
+from medaug.domain.volume import Region, Rescale, Unit, Volume, Window
+
+__all__ = [
+    "Candidates",
+    "Case",
+    "CheckResult",
+    "CodedConcept",
+    "Geometry",
+    "HeldOut",
+    "Lesion",
+    "LesionPatch",
+    "Part",
+    "PatchLocation",
+    "PatchSet",
+    "PatientKey",
+    "PatientSplit",
+    "Region",
+    "Release",
+    "ReleaseDecision",
+    "ReleasePolicy",
+    "Rescale",
+    "Sampler",
+    "TrainingRecord",
+    "Unit",
+    "Volume",
+    "Window",
+    "digest_of",
+    "lps_to_ras",
+    "split_patients",
+]

@@ -1,0 +1,170 @@
+"""Who may be trained on, who tunes, who judges: disjoint by patient, or it does not exist.
+
+"Tuning" is what machine learning calls validation; in radiology "validation" means something
+else, so the word is not used (CLAIM checklist [1]_).
+
+The stratified assignment follows Sechidis et al. [2]_ (iterative stratification): a patient may
+show several classes, the rarest class is dealt out first.
+
+.. [1] Mongan et al. 2020, doi:10.1148/ryai.2020200029
+.. [2] Sechidis et al. 2011, doi:10.1007/978-3-642-23808-6_10
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain.digest import digest_of
+from medaug.domain.lesion import PatientKey
+from medaug.domain.patch import PatchSet
+from medaug.domain.synthetic import Release, TrainingRecord
+from medaug.errors import CohortError, Fault, LeakageError
+
+Part = Literal["training", "tuning", "test"]
+PARTS: tuple[Part, ...] = ("training", "tuning", "test")
+
+
+@dataclass(frozen=True)
+class PatientSplit:
+    """Three disjoint, non-empty sets of patients.
+
+    Raises:
+        LeakageError: if a patient stands in two parts.
+        CohortError: if a part is empty.
+    """
+
+    training: frozenset[PatientKey]
+    tuning: frozenset[PatientKey]
+    test: frozenset[PatientKey]
+
+    def __post_init__(self) -> None:
+        shared = self.training & self.tuning | self.training & self.test | self.tuning & self.test
+        if shared:
+            raise LeakageError(
+                Fault("split", f"{len(shared)} patients stand in two parts", "one part each")
+            )
+        for name in PARTS:
+            if not self.patients(name):
+                raise CohortError(Fault("split", f"no patient is left for the {name} part"))
+
+    def patients(self, part: Part) -> frozenset[PatientKey]:
+        """The patients of one part."""
+        parts = {"training": self.training, "tuning": self.tuning, "test": self.test}
+        return parts[part]
+
+    def part(self, patches: PatchSet, part: Part) -> PatchSet:
+        """The patches of one part, in order."""
+        return patches.of_patients(self.patients(part))
+
+
+def split_patients(
+    patches: PatchSet,
+    fractions: Sequence[float] = (0.5, 0.25, 0.25),
+    seed: int = 0,
+) -> PatientSplit:
+    """Deal patients out to training, tuning and test, stratified by the classes they show.
+
+    The result depends on the order of the patches and the seed, never on the patients' tokens,
+    so that two sites' keys give the same split.
+
+    Args:
+        patches: every patch of the cohort.
+        fractions: shares of the three parts; positive, they sum to 1.
+        seed: of the random order.
+
+    Raises:
+        CohortError: with fewer than three patients; it says how many there are.
+    """
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"three positive fractions that sum to 1, got {list(fractions)}")
+    count = len(patches.patient_order)
+    if count < 3:
+        raise CohortError(
+            Fault("cohort", f"{count} patient(s)", "at least 3, one for each part", "add patients")
+        )
+    shows = np.zeros((count, len(patches.classes)), dtype=bool)
+    shows[patches.patient_index, patches.labels] = True
+    part_of = _stratify(shows, np.asarray(fractions), np.random.default_rng(seed))
+    members = [
+        frozenset(key for key, at in zip(patches.patient_order, part_of, strict=True) if at == part)
+        for part in range(3)
+    ]
+    return PatientSplit(*members)
+
+
+def _stratify(
+    shows: NDArray[np.bool_], fractions: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Part (0, 1, 2) of each patient; ``shows`` is (patient, class)."""
+    patients = len(shows)
+    wanted_of_class = np.outer(shows.sum(axis=0), fractions)
+    wanted = patients * fractions
+    part_of = np.full(patients, -1, dtype=np.int64)
+    order = rng.permutation(patients)
+
+    def assign(patient: int, part: int) -> None:
+        part_of[patient] = part
+        wanted[part] -= 1
+        wanted_of_class[shows[patient], part] -= 1
+
+    # No part may stay empty, however small the cohort.
+    for part, patient in enumerate(order[:3]):
+        assign(int(patient), part)
+    while (open_patients := part_of < 0).any():
+        left = shows[open_patients].sum(axis=0)
+        rarest = int(np.argmin(np.where(left > 0, left, patients + 1)))
+        for patient in order:
+            if part_of[patient] < 0 and (shows[patient, rarest] or not left.any()):
+                best = max(range(3), key=lambda at: (wanted_of_class[rarest, at], wanted[at]))
+                assign(int(patient), best)
+    return part_of
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Real patches that may judge: no generator in ``lineage`` saw any of their patients.
+
+    Every score in medaug is computed on a `HeldOut`; there is no other way in. It takes a
+    `PatchSet`, which is real by type, and refuses patients that a generator was trained on.
+
+    Raises:
+        LeakageError: if a patient was seen by a generator of the lineage, or was trained on.
+    """
+
+    patches: PatchSet
+    lineage: tuple[TrainingRecord, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.patches, PatchSet):
+            raise LeakageError(
+                Fault("test set", f"a {type(self.patches).__name__}", "real patches (PatchSet)")
+            )
+        self.refuse_patients(key for record in self.lineage for key in record.patients)
+
+    def refuse_patients(self, trained_on: Iterable[PatientKey]) -> None:
+        """Raise `LeakageError` if any patient here is among ``trained_on``."""
+        shared = set(self.patches.patients) & set(trained_on)
+        if shared:
+            raise LeakageError(
+                Fault(
+                    "test set",
+                    f"{len(shared)} of its patients were trained on",
+                    "patients that neither generator nor classifier has seen",
+                    "split by patient and refit the generator inside the training part",
+                )
+            )
+
+    def refuse_images(self, release: Release) -> None:
+        """Raise `LeakageError` if any test image is a synthetic one, pixel for pixel."""
+        synthetic = {digest_of(image) for image in release.images}
+        stored = release.rescale.restore(release.rescale.store(self.patches.images))
+        shared = sum(digest_of(image) in synthetic for image in stored)
+        if shared:
+            raise LeakageError(
+                Fault("test set", f"{shared} synthetic patches", "real patches only")
+            )

@@ -1,0 +1,143 @@
+"""Lesion patches: small pictures of one size, in the unit of the volume."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain.digest import digest_of
+from medaug.domain.lesion import PatientKey
+from medaug.domain.volume import Unit
+
+
+@dataclass(frozen=True)
+class PatchLocation:
+    """Where a patch was taken.
+
+    Attributes:
+        case: token of the volume (`Case.key`).
+        lesion: tracking UID of the lesion.
+        slice_index: index along the volume's axial axis; -1 for a picture without volume.
+        centre_mm: RAS position of the patch centre.
+        mm_per_pixel: size of a pixel after resampling; 0 where the source has no spacing.
+        scale: 1, or how much a lesion larger than the patch was shrunk (< 1) to fit.
+        diameter_mm: longest in-plane diameter of the lesion in this slice; 0 if unknown.
+    """
+
+    case: str
+    lesion: str
+    slice_index: int
+    centre_mm: tuple[float, float, float]
+    mm_per_pixel: float
+    scale: float = 1.0
+    diameter_mm: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class LesionPatch:
+    """One patch: image (channel, row, column) float32 in `unit`, mask (row, column) or None.
+
+    Rows run to the patient's back, columns to the patient's left: the radiological view.
+    """
+
+    image: NDArray[np.float32]
+    mask: NDArray[np.bool_] | None
+    label: str
+    patient: PatientKey
+    location: PatchLocation
+    unit: Unit
+    modality: str
+
+
+@dataclass(frozen=True, eq=False)
+class PatchSet:
+    """Real patches of real patients, in order, in columns.
+
+    Synthetic patches are never a `PatchSet`: they are `Candidates` or a `Release`. What takes a
+    `PatchSet` as its reference therefore cannot be handed anything synthetic.
+
+    Attributes:
+        images: (patch, channel, row, column) float32, in `unit`.
+        masks: (patch, row, column) bool, or None where the source marks no outline.
+        labels: (patch,) int64, index into `classes`.
+        classes: names, sorted.
+        patients: one key per patch.
+        locations: one per patch.
+        patients_known: False where the source says nothing about patients; each patch then
+            counts as a patient of its own and no statement about patients can be made.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.bool_] | None
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    patients: tuple[PatientKey, ...]
+    locations: tuple[PatchLocation, ...]
+    unit: Unit
+    modality: str
+    patients_known: bool = True
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.ndim < 4 or self.images.dtype != np.float32:
+            raise ValueError("images are float32 (patch, channel, row, column)")
+        lengths = {len(self.labels), len(self.patients), len(self.locations)}
+        if lengths != {count} or (self.masks is not None and len(self.masks) != count):
+            raise ValueError("every column of a PatchSet has one entry per patch")
+        if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise ValueError("a label has no class")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over pixels, masks, labels, patients and places."""
+        places = [[getattr(at, f.name) for f in fields(at)] for at in self.locations]
+        tokens = [patient.token for patient in self.patients]
+        head = [list(self.classes), tokens, places, self.unit.value, self.patients_known]
+        masks = np.zeros(0, np.bool_) if self.masks is None else self.masks
+        return digest_of(self.images, masks, self.labels, head)
+
+    @cached_property
+    def patient_order(self) -> tuple[PatientKey, ...]:
+        """Each patient once, in order of first appearance."""
+        return tuple(dict.fromkeys(self.patients))
+
+    @cached_property
+    def patient_index(self) -> NDArray[np.int64]:
+        """(patch,) position of the patch's patient in `patient_order`."""
+        position = {patient: at for at, patient in enumerate(self.patient_order)}
+        return np.array([position[patient] for patient in self.patients], dtype=np.int64)
+
+    def select(self, rows: Sequence[int] | NDArray[np.int64]) -> PatchSet:
+        """The patches at ``rows``, in that order; classes stay as they are."""
+        at = np.asarray(rows, dtype=np.int64)
+        return replace(
+            self,
+            images=self.images[at],
+            masks=None if self.masks is None else self.masks[at],
+            labels=self.labels[at],
+            patients=tuple(self.patients[row] for row in at),
+            locations=tuple(self.locations[row] for row in at),
+        )
+
+    def of_patients(self, patients: Collection[PatientKey]) -> PatchSet:
+        """The patches of these patients, in order."""
+        wanted = frozenset(patients)
+        return self.select([row for row, key in enumerate(self.patients) if key in wanted])
+
+    def of_class(self, label: str) -> PatchSet:
+        """The patches of one class, in order."""
+        return self.select(np.flatnonzero(self.labels == self.classes.index(label)))
+
+    def patients_per_class(self) -> dict[str, int]:
+        """How many patients show each class."""
+        counts = {name: set[PatientKey]() for name in self.classes}
+        for label, patient in zip(self.labels, self.patients, strict=True):
+            counts[self.classes[label]].add(patient)
+        return {name: len(patients) for name, patients in counts.items()}

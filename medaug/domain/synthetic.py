@@ -1,0 +1,223 @@
+"""From candidates to a release: what may leave, and the proof that it was reviewed.
+
+A `Release` cannot exist without approval: its constructor raises `DisclosureError` unless
+the decision covers these very pixels, the policy asks for at least one check, every check it
+asks for was run, and each passed. Unknown means refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain.digest import digest_of
+from medaug.domain.lesion import PatientKey
+from medaug.domain.volume import Rescale, Unit
+from medaug.errors import DisclosureError
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a generator saw. Stays inside the hospital: it lists patient keys.
+
+    Attributes:
+        patients: keys of every patient whose patches were trained on.
+        patches_digest: `PatchSet.digest` of the training part.
+        weights_digest: SHA-256 of the weights.
+        settings: generator settings as resolved, JSON-able.
+        seed: of the training run.
+        images_shown: number of real images shown, repeats counted.
+        patients_known: as in the `PatchSet`.
+    """
+
+    patients: frozenset[PatientKey]
+    patches_digest: str
+    weights_digest: str
+    settings: dict[str, Any]
+    seed: int
+    images_shown: int
+    patients_known: bool = True
+
+
+class Sampler(Protocol):
+    """What the gate needs of a generator."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes it can draw."""
+
+    @property
+    def record(self) -> TrainingRecord:
+        """What it saw."""
+
+    def sample(self, label: str, seeds: Sequence[int]) -> NDArray[np.float32]:
+        """One patch per seed: (sample, channel, row, column) in the unit of the training data.
+
+        A seed gives the same patch whatever the other seeds in the call.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class _Synthetic:
+    """The columns that candidates and releases share.
+
+    Attributes:
+        pixels: (sample, channel, row, column) int16; ``rescale`` gives intensities.
+        labels: (sample,) int64, index into `classes`.
+        mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
+    """
+
+    pixels: NDArray[np.int16]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    rescale: Rescale
+    unit: Unit
+    modality: str
+    mm_per_pixel: float
+
+    def __post_init__(self) -> None:
+        if self.pixels.dtype != np.int16 or self.pixels.ndim < 4:
+            raise ValueError("pixels are int16 (sample, channel, row, column)")
+        if len(self.labels) != len(self.pixels):
+            raise ValueError("one label per sample")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
+            raise ValueError("a label has no class")
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over pixels, labels and what gives them meaning."""
+        head = [list(self.classes), asdict(self.rescale), self.unit.value, self.modality]
+        return digest_of(self.pixels, self.labels, [*head, self.mm_per_pixel])
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """(sample, channel, row, column) float32 in `unit`."""
+        return self.rescale.restore(self.pixels)
+
+    def per_class(self) -> dict[str, int]:
+        """How many samples of each class."""
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes, counts, strict=True)}
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates(_Synthetic):
+    """Synthetic patches that nobody has reviewed; ``seeds`` (sample,) never leave the site."""
+
+    seeds: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.seeds) != len(self.pixels):
+            raise ValueError("one seed per candidate")
+
+    def select(self, rows: NDArray[np.int64]) -> Candidates:
+        """The candidates at ``rows``, in that order."""
+        return replace(
+            self, pixels=self.pixels[rows], labels=self.labels[rows], seeds=self.seeds[rows]
+        )
+
+
+@dataclass(frozen=True)
+class ReleasePolicy:
+    """Limits fixed before sampling.
+
+    Attributes:
+        per_class: samples wanted of every class.
+        checks: names of the checks that must run and pass.
+        mode: "empirical": filters and audits see training data, no differential privacy.
+        tries: candidates drawn at most per wanted sample.
+        copy_false_rejection: share of new real patients that the copy limit may reject at most.
+        duplicate_limit: correlation above which two samples count as the same picture.
+        min_patients_per_class: fewer training patients in a class refuse the release.
+        min_calibration_patients: fewer tuning patients refuse the release.
+        min_acceptance: a lower share of accepted candidates refuses the release.
+        patch_level_only: must be set where patients are not known.
+    """
+
+    per_class: int
+    checks: tuple[str, ...] = ("format", "copy", "duplicate")
+    mode: str = "empirical"
+    tries: int = 5
+    copy_false_rejection: float = 0.05
+    duplicate_limit: float = 0.98
+    min_patients_per_class: int = 20
+    min_calibration_patients: int = 19
+    min_acceptance: float = 0.2
+    patch_level_only: bool = False
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check over the whole set that is to be released.
+
+    ``value`` is the worst figure in the set, ``limit`` what it was held against, ``rejected``
+    how many candidates the check turned away before, ``detail`` one sentence for the reader.
+    """
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    rejected: int
+    detail: str
+
+
+@dataclass(frozen=True)
+class ReleaseDecision:
+    """The outcome of a review, bound to the pixels it saw by their digest.
+
+    ``drawn`` and ``accepted`` count candidates per class; ``statements`` are the sentences that
+    may be said outside.
+    """
+
+    policy: ReleasePolicy
+    pixels_digest: str
+    results: tuple[CheckResult, ...]
+    drawn: dict[str, int]
+    accepted: dict[str, int]
+    statements: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Release(_Synthetic):
+    """Synthetic patches that may leave. Carries no patient, seed, latent or source place.
+
+    Raises:
+        DisclosureError: unless ``decision`` approves exactly these pixels.
+    """
+
+    decision: ReleaseDecision
+    generator_digest: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        policy = self.decision.policy
+        reasons = []
+        if not len(self):
+            reasons.append("there is nothing to release: no candidate was accepted")
+        if self.decision.pixels_digest != self.digest:
+            reasons.append("the decision was taken on other pixels than these")
+        if not policy.checks:
+            reasons.append("the policy asks for no check")
+        results = {result.name: result for result in self.decision.results}
+        reasons += [
+            f"the check '{name}' was asked for and not run"
+            for name in policy.checks
+            if name not in results
+        ]
+        reasons += [
+            f"the check '{result.name}' failed: {result.detail}"
+            for result in results.values()
+            if not result.passed
+        ]
+        if reasons:
+            raise DisclosureError(*reasons)
