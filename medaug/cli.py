@@ -1,0 +1,258 @@
+"""The command line. Thin: what it does is in `medaug.pipeline` and the stations.
+
+Heavy imports stand inside the command that needs them, so that ``medaug --help`` answers at
+once and ``medaug inspect`` runs without torch.
+
+Exit codes: 0 done; 1 a fault of medaug; 2 the input or the settings; 3 refused by the gate;
+130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Synthetic lesion patches from DICOM and NIfTI, released through a privacy gate and "
+    "judged on patients that nobody trained on. Start with: medaug demo",
+)
+
+Pipeline = Annotated[
+    str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")
+]
+Out = Annotated[Path, typer.Option(help="The run folder: results go here; run again to resume.")]
+Data = Annotated[
+    Path | None, typer.Option(help="Folder that the source paths of the pipeline start from.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
+]
+Redo = Annotated[
+    bool, typer.Option("--redo", help="Replace results made with other settings or files.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+@app.command()
+def demo(
+    out: Out = Path("demo"),
+    patients: Annotated[int, typer.Option(min=1, help="Phantom patients to make.")] = 90,
+    seed: Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")] = 0,
+) -> None:
+    """Walk the whole road on a phantom cohort; ends with the report's path."""
+    from medaug.config import load_pipeline
+    from medaug.phantom import write_cohort
+    from medaug.pipeline import run_pipeline
+
+    with _progress() as progress:
+        write_cohort(out / "phantom", patients=patients, seed=seed, progress=progress)
+        config = load_pipeline(
+            "phantom",
+            [f"seed={seed}", f"site_key={json.dumps(str(out / 'site.key'))}"],
+            data=out / "phantom",
+        )
+        report = run_pipeline(config, out / "run", progress=progress)
+    _say_verdict(out / "run")
+    typer.echo(report)
+
+
+@app.command()
+def run(
+    pipeline: Pipeline,
+    out: Out = Path("run"),
+    data: Data = None,
+    settings: Settings = None,
+    redo: Redo = False,
+) -> None:
+    """Walk the whole road on real files: patches, generator, gate, release, verdict, report."""
+    _run_until("evaluate", pipeline, out, data, settings, redo)
+    _say_verdict(out)
+    typer.echo(out / "report.html")
+
+
+@app.command()
+def inspect(
+    source: Annotated[
+        str, typer.Argument(help="A folder of images, or a pipeline (file or name).")
+    ],
+    data: Data = None,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is there: series, lesions, patients; and what is refused, with the reason."""
+    from medaug.config import load_pipeline, require_data
+    from medaug.readers.identity import load_site_key
+    from medaug.readers.source import guess_sources, scan
+
+    site_key = None
+    if Path(source).is_dir():
+        if data or settings:
+            raise SettingsError(
+                Fault("inspect", "a folder together with --data or --set", "these need a pipeline")
+            )
+        root = Path(source)
+        sources = tuple(guess_sources(root))
+    else:
+        config = load_pipeline(source, settings or (), data)
+        root, sources, site_key = require_data(config, source), config.sources, config.site_key
+    with _progress() as progress:
+        inventory = scan(sources, root, load_site_key(site_key), progress).inventory
+    document = inventory.document()
+    if as_json:
+        typer.echo(json.dumps(document, indent=1))
+    else:
+        _show_inventory(document)
+
+
+def _station(name: str, help_text: str) -> None:
+    def command(
+        pipeline: Pipeline,
+        out: Out,
+        data: Data = None,
+        settings: Settings = None,
+        redo: Redo = False,
+    ) -> None:
+        _run_until(name, pipeline, out, data, settings, redo)
+        typer.echo(out)
+
+    app.command(name, help=help_text)(command)
+
+
+_station("extract", "Read the files and cut the patches.")
+_station("train", "Train the generator (extracts first, if that is not done).")
+_station("release", "Draw candidates, pass them through the gate, write what may leave.")
+
+
+@app.command()
+def evaluate(
+    pipeline: Pipeline,
+    out: Out,
+    data: Data = None,
+    settings: Settings = None,
+    redo: Redo = False,
+    as_json: Json = False,
+) -> None:
+    """Say whether the release helps a classifier on patients that nobody trained on."""
+    _run_until("evaluate", pipeline, out, data, settings, redo)
+    if as_json:
+        typer.echo((out / "evaluation.json").read_text(encoding="utf-8"), nl=False)
+    else:
+        _say_verdict(out)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The run folder.")],
+) -> None:
+    """Write the report of a run folder again."""
+    from medaug.report.page import write_report
+
+    if not (out / "run.json").is_file():
+        raise SettingsError(
+            Fault(str(out), "no run.json in it", "a run folder, as 'medaug run' makes it")
+        )
+    typer.echo(write_report(out))
+
+
+@app.command()
+def verify(
+    release: Annotated[Path, typer.Argument(help="A release folder, as it was received.")],
+    as_json: Json = False,
+) -> None:
+    """Check a received release: every file, the policy, the marks. Needs no torch."""
+    from medaug.export.verify import verify_release
+
+    found = verify_release(release)
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=1))
+    elif found.ok:
+        typer.echo(f"{release}: every check holds\n{found.summary()}")
+    if not found.ok:
+        raise InputError(*(Fault(str(release), problem) for problem in found.problems))
+
+
+def _run_until(
+    station: str,
+    pipeline: str,
+    out: Path,
+    data: Path | None,
+    settings: list[str] | None,
+    redo: bool,
+) -> None:
+    from medaug.config import load_pipeline
+    from medaug.pipeline import run_pipeline
+
+    config = load_pipeline(pipeline, settings or (), data)
+    with _progress() as progress:
+        run_pipeline(config, out, station, progress, redo)
+
+
+def _progress() -> Any:
+    from medaug.terminal import TerminalProgress
+
+    return TerminalProgress()
+
+
+def _say_verdict(folder: Path) -> None:
+    verdict = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["verdict"]
+    typer.echo(f"Verdict: {verdict['sentence']}")
+
+
+def _show_inventory(document: dict[str, Any]) -> None:
+    from medaug.terminal import show_inventory
+
+    show_inventory(document)
+
+
+def main() -> None:
+    """Entry point: runs the command, turns every expected error into a message and a code."""
+    sys.exit(_guarded(lambda: app(standalone_mode=False)))
+
+
+def _guarded(work: Callable[[], Any]) -> int:
+    from click import ClickException
+    from click.exceptions import Abort, Exit
+
+    try:
+        work()
+    except ClickException as error:
+        error.show()
+        return 2
+    except Exit as done:
+        return int(done.exit_code)
+    except (Abort, KeyboardInterrupt):
+        typer.echo("\nStopped. Nothing is lost: the same command goes on from here.", err=True)
+        return 130
+    except DisclosureError as refusal:
+        typer.echo("Refused by the gate; nothing was released:", err=True)
+        for reason in refusal.reasons:
+            typer.echo(f"  - {reason}", err=True)
+        return refusal.exit_code
+    except MedaugError as error:
+        typer.echo(f"medaug: {error}", err=True)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        fault = Fault(
+            str(error.filename or "output folder"),
+            error.strerror or "cannot be written",
+            "",
+            "make room or permit writing, then run the same command: finished work is kept",
+        )
+        typer.echo(f"medaug: {InputError(fault)}", err=True)
+        return InputError.exit_code
+    return 0

@@ -1,0 +1,205 @@
+"""A pipeline file: YAML in, frozen settings out, every fault named at once.
+
+Each station keeps its settings beside its code (``<station>/settings.py``); this module only
+puts them together (``docs/decisions/0002-settings-live-with-their-station.md``).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from medaug.errors import Fault, SettingsError
+from medaug.evaluation.settings import EvaluationSettings
+from medaug.export.settings import ExportSettings
+from medaug.generators.settings import GeneratorSettings
+from medaug.patching.settings import PatchingSettings
+from medaug.privacy.settings import PrivacySettings
+from medaug.readers.settings import SourceSettings
+
+
+class CohortSettings(BaseModel):
+    """How patients are dealt out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fractions: tuple[float, float, float] = Field(
+        (0.5, 0.25, 0.25), description="shares of patients for training, tuning and test"
+    )
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) <= 0 or abs(sum(value) - 1) > 1e-6:
+            raise ValueError("three positive shares that sum to 1")
+        return value
+
+
+class PipelineConfig(BaseModel):
+    """One study: where its files are and what every station does with them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="names the study and its release")
+    seed: int = Field(0, ge=0, description="every random choice follows from it")
+    data: Path | None = Field(None, description="root of all source paths; --data sets it")
+    site_key: Path | None = Field(
+        None, description="file with the site's key; default: a folder of the user's account"
+    )
+    sources: tuple[SourceSettings, ...] = Field(min_length=1)
+    patching: PatchingSettings = PatchingSettings()
+    cohort: CohortSettings = CohortSettings()
+    generator: GeneratorSettings
+    privacy: PrivacySettings = PrivacySettings()
+    export: ExportSettings = ExportSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as JSON, without the paths of this site."""
+        document: dict[str, Any] = self.model_dump(mode="json", exclude={"data", "site_key"})
+        return document
+
+
+SHIPPED = next(
+    folder
+    for folder in (Path(__file__).parent / "pipelines", Path(__file__).parents[1] / "pipelines")
+    if folder.is_dir()
+)
+"""The pipelines that come with medaug: inside the wheel, or at the top of a checkout."""
+
+
+def load_pipeline(
+    name_or_path: str | Path, overrides: Sequence[str] = (), data: Path | None = None
+) -> PipelineConfig:
+    """Read a pipeline file, or a shipped pipeline by its name.
+
+    Args:
+        name_or_path: a YAML file, or the name of one in `SHIPPED` (``liver_ct``).
+        overrides: ``key.path=value`` strings; the value is read as YAML.
+        data: replaces ``data`` of the file. A relative ``data`` in the file is taken from the
+            file's folder.
+
+    Raises:
+        SettingsError: with every fault found.
+    """
+    path = _find(name_or_path)
+    document = _parse(path)
+    for override in overrides:
+        _override(document, override)
+    where = path.name
+    try:
+        config = PipelineConfig.model_validate(document)
+    except ValidationError as error:
+        raise SettingsError(*_faults(where, error)) from None
+    if data is None and config.data is not None:
+        data = path.parent / config.data
+    return config.model_copy(update={"data": data})
+
+
+def require_data(config: PipelineConfig, where: str) -> Path:
+    """The root of the source paths, or a `SettingsError` that says how to give it."""
+    if config.data is None:
+        raise SettingsError(
+            Fault(f"{where}: data", "not set", "a folder", "add --data FOLDER to the command")
+        )
+    return config.data
+
+
+def _find(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = SHIPPED / f"{path.name.removesuffix('.yaml')}.yaml"
+    if path.parent == Path() and shipped.is_file():
+        return shipped
+    names = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+    raise SettingsError(
+        Fault(
+            str(name_or_path),
+            "no such pipeline file",
+            f"a YAML file, or one of the pipelines that come with medaug: {', '.join(names)}",
+            "check the spelling",
+        )
+    )
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        raise SettingsError(
+            Fault(f"{path.name}{line}", f"this is not YAML: {problem}", "", "correct the file")
+        ) from None
+    if not isinstance(document, dict):
+        raise SettingsError(
+            Fault(path.name, "no settings in it", "keys such as name, sources, generator")
+        )
+    return document
+
+
+def _override(document: dict[str, Any], override: str) -> None:
+    """Apply ``a.b.0.c=value`` to ``document`` in place."""
+    key, equals, text = override.partition("=")
+    fault = Fault(
+        f"--set {override}", "not understood", "key.path=value, e.g. generator.images=20000"
+    )
+    if not equals or not key:
+        raise SettingsError(fault)
+    at: Any = document
+    *parents, last = key.split(".")
+    try:
+        for part in parents:
+            at = at[int(part)] if isinstance(at, list) else at.setdefault(part, {})
+        at[int(last) if isinstance(at, list) else last] = yaml.safe_load(text)
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        raise SettingsError(fault) from None
+
+
+def _faults(where: str, error: ValidationError) -> Iterator[Fault]:
+    for detail in error.errors(include_url=False):
+        models = list(_models_at(detail["loc"][:-1]))
+        known = sorted({name for model in models for name in model.model_fields})
+        key = ".".join(str(part) for part in detail["loc"])
+        place = f"{where}: {key}"
+        if detail["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)
+            action = f"did you mean '{near[0]}'?" if near else "remove it"
+            yield Fault(place, "unknown key", ", ".join(known), action)
+        elif detail["type"] == "missing":
+            yield Fault(place, "missing", "", f"add '{detail['loc'][-1]}'")
+        else:
+            shown = repr(detail["input"])
+            came = shown if len(shown) <= 80 else shown[:77] + "…"
+            yield Fault(place, came, detail["msg"].removeprefix("Value error, "))
+
+
+def _models_at(location: Iterable[str | int]) -> list[type[BaseModel]]:
+    """The settings models that a key path leads to; several where a union stands there."""
+    models: list[type[BaseModel]] = [PipelineConfig]
+    for part in location:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if fields:
+            models = [found for field in fields for found in _models_in(field.annotation)]
+        elif isinstance(part, str):
+            # A union's tag ("dicom"): keep the members that carry it.
+            models = [
+                model
+                for model in models
+                if any(part in get_args(field.annotation) for field in model.model_fields.values())
+            ]
+    return models
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)

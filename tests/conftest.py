@@ -1,0 +1,69 @@
+"""Real test data, unpacked once a session, and small synthetic stand-ins shared by all tests."""
+
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit
+
+DATA = Path(os.environ.get("MEDAUG_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """``real_data("ircadb17_liver_ct")``: the folder with its zips unpacked, or a skip."""
+    unpacked: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        source = DATA / name
+        if not source.is_dir():
+            pytest.skip(f"real data {name} is not at {DATA}; set MEDAUG_DATA to where it lies")
+        if name not in unpacked:
+            target = tmp_path_factory.mktemp(name)
+            for entry in source.iterdir():
+                if entry.suffix == ".zip":
+                    with zipfile.ZipFile(entry) as archive:
+                        archive.extractall(target)
+                else:
+                    (target / entry.name).symlink_to(entry)
+            unpacked[name] = target
+        return unpacked[name]
+
+    return folder
+
+
+def patient(number: int) -> PatientKey:
+    return PatientKey(f"{number:032x}")
+
+
+def patch_set(
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    patients: np.ndarray,
+    masks: np.ndarray | None = None,
+    unit: Unit = Unit.HOUNSFIELD,
+) -> PatchSet:
+    """A PatchSet from plain arrays; ``patients`` are numbers."""
+    return PatchSet(
+        images=images.astype(np.float32),
+        masks=masks,
+        labels=labels.astype(np.int64),
+        classes=classes,
+        patients=tuple(patient(int(number)) for number in patients),
+        locations=tuple(
+            PatchLocation(f"case{row}", f"2.25.{row}", 0, (0.0, 0.0, 0.0), 1.0)
+            for row in range(len(images))
+        ),
+        unit=unit,
+        modality="CT",
+    )
+
+
+@pytest.fixture
+def make_patch_set() -> Callable[..., PatchSet]:
+    return patch_set
