@@ -22,9 +22,21 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import HeldOut, PatchSet, PatientKey, PatientSplit, digest_of, split_patients
+from medaug.domain import (
+    HeldOut,
+    PatchSet,
+    PatientKey,
+    PatientSplit,
+    Rescale,
+    Window,
+    digest_of,
+    split_patients,
+)
 from medaug.domain.cohort import PARTS
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError
 from medaug.progress import Progress, Silent
@@ -47,6 +59,11 @@ class Run:
     config: PipelineConfig
     folder: Path
     progress: Progress
+
+    @property
+    def window(self) -> Window:
+        """The intensities that the study is about."""
+        return Window(*self.config.generator.window)
 
     @cached_property
     def patches(self) -> PatchSet:
@@ -105,7 +122,7 @@ def _extract(run: Run) -> None:
     write_json(run.folder / "patches" / "summary.json", summary)
     for label in run.patches.classes:
         images = run.patches.of_class(label).images[:64]
-        write_sheet(run.folder / "sheets" / f"real_{label}.png", images, config.generator.window)
+        write_sheet(run.folder / "sheets" / f"real_{label}.png", images, run.window)
 
 
 def _split(run: Run) -> None:
@@ -132,16 +149,13 @@ def _train(run: Run) -> None:
     from medaug.report.sheets import write_sheet
 
     config, folder = run.config, run.folder / "generator"
-    train_generator(
-        run.split.part(run.patches, "training"),
-        config.generator,
-        config.seed,
-        folder,
-        run.progress,
-        on_samples=lambda step, images: write_sheet(
-            folder / "samples" / f"{step:07d}.png", images, config.generator.window
-        ),
-    )
+
+    def draw_sheet(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
+        images = np.concatenate([samples[label] for label in sorted(samples)])
+        write_sheet(folder / "samples" / f"{step:07d}.png", images, run.window)
+
+    training = run.split.part(run.patches, "training")
+    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheet)
 
 
 def _release(run: Run) -> None:
@@ -156,18 +170,22 @@ def _release(run: Run) -> None:
         config.privacy.policy(),
         training=training,
         calibration=tuning,
-        rescale=generator.rescale,
-        window=generator.window,
+        rescale=Rescale.of(generator.unit, run.window),
+        window=run.window,
         mm_per_pixel=generator.mm_per_pixel,
         seed=config.seed,
+        memory_mb=config.privacy.memory_mb,
         progress=run.progress,
     )
     document = outcome.document()
     for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
-        for name, image in (("candidate", close.image), ("nearest", training.images[close.row])):
+        for name, image in (
+            ("candidate", close.image),
+            ("nearest", training.images[close.nearest]),
+        ):
             row[name] = f"closest/{number:02d}_{name}.png"
             path = run.folder / "review" / row[name]
-            write_sheet(path, image[None], config.generator.window, scale=3)
+            write_sheet(path, image[None], run.window, scale=3)
     write_json(run.folder / "review" / "decision.json", document)
     release = outcome.release_or_raise()
     write_release(
@@ -175,14 +193,15 @@ def _release(run: Run) -> None:
         run.folder / "release",
         config.export,
         name=config.name,
-        seed=config.seed,
-        window=generator.window,
+        # Identifiers follow from the seed, yet nobody can read the seed from them.
+        seed=int(digest_of("identifiers", config.seed, release.digest), 16),
+        window=run.window,
         progress=run.progress,
     )
     for at, label in enumerate(release.classes):
         images = release.images[release.labels == at][:64]
         path = run.folder / "sheets" / f"synthetic_{label}.png"
-        write_sheet(path, images, config.generator.window)
+        write_sheet(path, images, run.window)
 
 
 def _evaluate(run: Run) -> None:
@@ -195,7 +214,7 @@ def _evaluate(run: Run) -> None:
         HeldOut(test, lineage=(run.generator.record,)),
         run.release,
         run.config.evaluation,
-        run.config.generator.window,
+        run.window,
         run.config.seed,
         run.progress,
         folder=run.folder / "evaluation",

@@ -59,8 +59,9 @@ class TerminalProgress:
         """``steps`` more are done."""
         self._done += steps
         if self._bars:
-            fields = {"note": note} if note else {}
-            self._bars.update(self._task, advance=steps, **fields)
+            self._bars.update(self._task, advance=steps)
+            if note:
+                self._bars.update(self._task, note=note)
         elif time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
             self._say(f"{self._what}: {self._done}/{self._total} {note}".rstrip())

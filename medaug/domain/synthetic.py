@@ -8,7 +8,7 @@ asks for was run, and each passed. Unknown means refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -94,8 +94,9 @@ class _Synthetic:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over pixels, labels and what gives them meaning."""
-        head = [list(self.classes), asdict(self.rescale), self.unit.value, self.modality]
-        return digest_of(self.pixels, self.labels, [*head, self.mm_per_pixel])
+        figures = [self.rescale.slope, self.rescale.intercept, self.mm_per_pixel]
+        head = [list(self.classes), self.unit.value, self.modality, *map(float, figures)]
+        return digest_of(self.pixels, self.labels, head)
 
     @property
     def images(self) -> NDArray[np.float32]:

@@ -1,0 +1,372 @@
+"""The whole evaluation: check, train every arm, score, compare, conclude.
+
+What makes published gains of this kind untrue is refused here: a test patient that the
+generator or the classifier saw, a synthetic patch in the test set, a generator of unknown
+training, one seed, thresholds or checkpoints chosen on test patients, unequal training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
+from medaug.errors import CohortError, Fault, LeakageError, SettingsError
+from medaug.evaluation.comparison import Comparison, Word, compare, overall
+from medaug.evaluation.policies import ARMS, Arm, ArmName
+from medaug.evaluation.scores import ScoreStore
+from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
+from medaug.evaluation.statistics import (
+    Interval,
+    Replicates,
+    Spread,
+    decide,
+    patient_weights,
+    replicate,
+)
+from medaug.evaluation.training import Diet, Scores, train_and_score
+from medaug.progress import Progress, Silent
+
+RECIPE = 1
+"""Part of every stored score's digest; raise it when a training would come out otherwise."""
+
+Trainings = dict[tuple[ClassifierName, ArmName], list[Scores]]
+
+
+@dataclass(frozen=True)
+class ArmResult:
+    """Figures of one arm with one classifier; ``per_class`` maps class to figure to interval."""
+
+    classifier: str
+    arm: ArmName
+    auc: Interval
+    balanced_accuracy: Interval
+    per_class: dict[str, dict[str, Interval]]
+    per_seed: tuple[float, ...]
+
+    def document(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "arm": self.arm,
+            "classifier": self.classifier,
+            "auc": self.auc.document(),
+            "balanced_accuracy": self.balanced_accuracy.document(),
+            "per_class": {
+                label: {name: interval.document() for name, interval in figures.items()}
+                for label, figures in self.per_class.items()
+            },
+            "per_seed": list(self.per_seed),
+        }
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One of three words, and the sentence that carries its figures."""
+
+    word: Word
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The outcome; ``test`` counts patients and patches, ``protocol`` and ``caveats`` are prose."""
+
+    test: dict[str, Any]
+    settings: EvaluationSettings
+    arms: tuple[ArmResult, ...]
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict
+    protocol: tuple[str, ...]
+    caveats: tuple[str, ...]
+
+    def document(self) -> dict[str, Any]:
+        """What ``evaluation.json`` holds."""
+        return {
+            "test": self.test,
+            "seeds": list(range(self.settings.seeds)),
+            "classifiers": list(self.settings.classifiers),
+            "steps": self.settings.steps,
+            "arms": [arm.document() for arm in self.arms],
+            "comparisons": [comparison.document() for comparison in self.comparisons],
+            "verdict": asdict(self.verdict),
+            "protocol": list(self.protocol),
+            "caveats": list(self.caveats),
+        }
+
+
+def evaluate(
+    training: PatchSet,
+    tuning: PatchSet,
+    test: HeldOut,
+    release: Release,
+    settings: EvaluationSettings,
+    window: Window,
+    seed: int,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+) -> Evaluation:
+    """Train every classifier on every arm with every seed, and judge on unseen real patients.
+
+    The result is the same for the same arguments on the same machine. It does not depend on
+    ``folder`` or on how often the work was stopped.
+
+    Args:
+        training: real patches to train on.
+        tuning: real patches that choose checkpoints and thresholds.
+        test: real patches that judge; its lineage names the generator of ``release``.
+        release: the synthetic patches.
+        settings: of the trainings and the statistics.
+        window: intensities → [-1, 1], the classifiers' input.
+        seed: of everything random.
+        progress: follows optimiser steps over all trainings.
+        folder: keeps the scores of finished trainings; a later call goes on from there.
+
+    Raises:
+        LeakageError: if what judges was trained on.
+        CohortError: if patches and release do not fit one another or a class lacks patients;
+            every fault is named.
+        SettingsError: for a device that is not there.
+    """
+    _refuse_leaks(training, tuning, test, release)
+    _refuse_misfits(training, tuning, test.patches, release)
+    device = _device(settings)
+    diet = _diet(training, tuning, test.patches, release, window)
+    digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
+    trainings = _train_all(
+        diet,
+        digests,
+        release.digest,
+        settings,
+        seed,
+        device,
+        ScoreStore(folder),
+        progress or Silent(),
+    )
+    return _judge(trainings, training, tuning, test.patches, release, settings, seed)
+
+
+def _refuse_leaks(training: PatchSet, tuning: PatchSet, test: HeldOut, release: Release) -> None:
+    """Raise `LeakageError` unless the three parts and the generator are apart."""
+    test.refuse_patients({*training.patients, *tuning.patients})
+    test.refuse_images(release)
+    shared = set(training.patients) & set(tuning.patients)
+    if shared:
+        raise LeakageError(
+            Fault(
+                "tuning set",
+                f"{len(shared)} of its patients are in the training set",
+                "patients of its own",
+                "split by patient",
+            )
+        )
+    if release.generator_digest not in {record.weights_digest for record in test.lineage}:
+        raise LeakageError(
+            Fault(
+                "test set",
+                "its lineage does not name the generator of the release",
+                "a HeldOut made with that generator's TrainingRecord",
+                "otherwise nobody knows whether the generator saw the test patients",
+            )
+        )
+
+
+def _refuse_misfits(training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release) -> None:
+    """Raise `CohortError` with every reason why these cannot be evaluated together."""
+    faults = []
+    shape = training.images.shape[1:]
+    if len(shape) != 3 or min(shape[1:]) < 8:
+        faults.append(Fault("training set", f"patches of {shape}", "2-D, at least 8x8 pixels"))
+    others = {"tuning set": tuning, "test set": test, "release": release}
+    for name, other in others.items():
+        for what, came, allowed in (
+            ("classes", other.classes, training.classes),
+            ("unit", other.unit.value, training.unit.value),
+        ):
+            if came != allowed:
+                faults.append(Fault(name, f"{what} {came}", f"those of training, {allowed}"))
+    pixels = {"tuning set": tuning.images, "test set": test.images, "release": release.pixels}
+    for name, images in pixels.items():
+        if images.shape[1:] != shape:
+            faults.append(
+                Fault(name, f"patches of {images.shape[1:]}", f"those of training: {shape}")
+            )
+    if len(training.classes) < 2:
+        faults.append(Fault("training set", f"classes {training.classes}", "at least 2 classes"))
+    for name, patches, least in (
+        ("training set", training, 1),
+        ("tuning set", tuning, 1),
+        ("test set", test, 2),
+    ):
+        word = "patients" if patches.patients_known else "patches"
+        for label, count in patches.patients_per_class().items():
+            if count < least:
+                allowed = f"at least {least} in each part"
+                action = f"add {word} of this class, or give this part a larger share"
+                faults.append(Fault(f"{name}: {label}", f"{count} {word}", allowed, action))
+    faults += [
+        Fault(f"release: {label}", "no synthetic patch", "at least 1 of each class")
+        for label, count in release.per_class().items()
+        if count == 0
+    ]
+    if faults:
+        raise CohortError(*faults)
+
+
+def _device(settings: EvaluationSettings) -> torch.device:
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise SettingsError(
+            Fault("evaluation.device", "cuda, but torch finds no CUDA device", "auto, cpu")
+        )
+    return torch.device("cuda" if available and settings.device != "cpu" else "cpu")
+
+
+def _diet(
+    training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release, window: Window
+) -> Diet:
+    """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
+    real, synthetic, tuned, tested = (
+        torch.from_numpy(window.to_signed(images))
+        for images in (training.images, release.images, tuning.images, test.images)
+    )
+    return Diet(
+        real=real,
+        labels=torch.from_numpy(training.labels),
+        synthetic=synthetic,
+        synthetic_labels=torch.from_numpy(release.labels),
+        tuning=tuned,
+        tuning_labels=tuning.labels,
+        test=tested,
+    )
+
+
+def _train_all(
+    diet: Diet,
+    digests: tuple[Any, ...],
+    release_digest: str,
+    settings: EvaluationSettings,
+    seed: int,
+    device: torch.device,
+    store: ScoreStore,
+    progress: Progress,
+) -> Trainings:
+    """Scores of every classifier, arm and seed, from the store where they are there."""
+    trainings: Trainings = {}
+    wanted = list(_wanted(settings))
+    progress.start("training classifiers", len(wanted) * settings.steps)
+    for classifier, arm, run in wanted:
+        name = f"{classifier}_{arm.name}_{run}"
+        own_seed = int(digest_of("evaluation", seed, classifier, arm.name, run)[:15], 16)
+        recipe = [settings.steps, settings.batch, settings.learning_rate]
+        if arm.synthetic:
+            recipe += [settings.synthetic_per_batch, release_digest]
+        what = [RECIPE, torch.__version__, device.type, name, own_seed]
+        digest = digest_of(*digests, recipe, what)
+        note = f"{classifier}, {arm.name}, seed {run + 1} of {settings.seeds}"
+        scores = store.load(name, digest)
+        if scores is None:
+            scores = train_and_score(
+                classifier,
+                arm,
+                diet,
+                settings,
+                own_seed,
+                device,
+                lambda steps, note=note: progress.advance(steps, note),
+            )
+            store.save(name, digest, scores)
+        else:
+            progress.advance(settings.steps, note)
+        trainings.setdefault((classifier, arm.name), []).append(scores)
+    return trainings
+
+
+def _wanted(settings: EvaluationSettings) -> Iterator[tuple[ClassifierName, Arm, int]]:
+    for classifier in settings.classifiers:
+        for arm in ARMS:
+            for run in range(settings.seeds):
+                yield classifier, arm, run
+
+
+def _judge(
+    trainings: Trainings,
+    training: PatchSet,
+    tuning: PatchSet,
+    test: PatchSet,
+    release: Release,
+    settings: EvaluationSettings,
+    seed: int,
+) -> Evaluation:
+    """From scores to the verdict."""
+    rng = np.random.default_rng(int(digest_of("bootstrap", seed)[:15], 16))
+    weights = patient_weights(test.patient_index, test.labels, settings.bootstrap, rng)
+    results, spreads = [], {}
+    for (classifier, arm), of_seeds in trainings.items():
+        scores = np.stack([each.test for each in of_seeds])
+        decided = np.stack([decide(each.test, each.tuning, tuning.labels) for each in of_seeds])
+        replicates = replicate(scores, decided, test.labels, weights)
+        spreads[classifier, arm] = Spread.of(replicates.macro_auc)
+        results.append(
+            _arm_result(classifier, arm, replicates, test.classes, settings.confidence, rng)
+        )
+    comparisons = compare(spreads, settings.confidence, rng)
+    sentence = verdict_sentence(comparisons, test, settings)
+    return Evaluation(
+        test=_counts(test),
+        settings=settings,
+        arms=tuple(results),
+        comparisons=comparisons,
+        verdict=Verdict(overall(comparisons), sentence),
+        protocol=protocol_sentences(training, tuning, test, release, settings, comparisons),
+        caveats=caveat_sentences(test, settings, comparisons),
+    )
+
+
+def _arm_result(
+    classifier: str,
+    arm: ArmName,
+    replicates: Replicates,
+    classes: tuple[str, ...],
+    confidence: float,
+    rng: np.random.Generator,
+) -> ArmResult:
+    def interval(figures: np.ndarray[Any, np.dtype[np.float64]]) -> Interval:
+        spread = Spread.of(figures)
+        return spread.interval(spread.draws(rng), confidence)
+
+    return ArmResult(
+        classifier=classifier,
+        arm=arm,
+        auc=interval(replicates.macro_auc),
+        balanced_accuracy=interval(replicates.balanced_accuracy),
+        per_class={
+            label: {
+                "sensitivity": interval(replicates.sensitivity[:, :, at]),
+                "specificity": interval(replicates.specificity[:, :, at]),
+                "auc": interval(replicates.auc[:, :, at]),
+            }
+            for at, label in enumerate(classes)
+        },
+        per_seed=tuple(float(value) for value in replicates.macro_auc[0]),
+    )
+
+
+def _counts(test: PatchSet) -> dict[str, Any]:
+    patches = np.bincount(test.labels, minlength=len(test.classes))
+    return {
+        "patients": len(test.patient_order),
+        "patches": len(test),
+        "patients_known": test.patients_known,
+        "classes": {
+            label: {"patients": patients, "patches": int(count)}
+            for (label, patients), count in zip(
+                test.patients_per_class().items(), patches, strict=True
+            )
+        },
+    }

@@ -1,0 +1,48 @@
+"""What an evaluation may be told; the comparison that decides is fixed in `comparison`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
+
+
+class EvaluationSettings(BaseModel):
+    """How the arms are trained and how their scores are compared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    classifiers: tuple[ClassifierName, ...] = Field(
+        ("frid-adar-2018", "resnet-10-narrow"),
+        min_length=1,
+        description="frid-adar-2018: their CNN; resnet-10-narrow: MONAI's ResNet, one block a "
+        "stage, 16 to 128 channels",
+    )
+    seeds: int = Field(
+        3,
+        ge=2,
+        description="trainings of every arm; with one, luck and gain cannot be told apart",
+    )
+    steps: int = Field(
+        400, ge=5, description="optimiser steps of every training, the same for every arm"
+    )
+    batch: int = Field(32, ge=4, description="patches per step, classes in equal shares")
+    learning_rate: float = Field(1e-3, gt=0, description="of AdamW, falling to 0 on a cosine")
+    synthetic_share: float = Field(
+        0.3, gt=0, lt=1, description="share of each batch that is synthetic in the real+gan arms"
+    )
+    bootstrap: int = Field(2000, ge=500, description="replicates: cohorts of resampled patients")
+    confidence: float = Field(0.95, ge=0.5, lt=1, description="of intervals and verdicts")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks train")
+
+    @field_validator("classifiers")
+    @classmethod
+    def _named_once(cls, value: tuple[ClassifierName, ...]) -> tuple[ClassifierName, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("each classifier once")
+        return value
+
+    @property
+    def synthetic_per_batch(self) -> int:
+        """Synthetic patches in a batch that mixes both: at least one, and one real."""
+        return min(max(round(self.synthetic_share * self.batch), 1), self.batch - 1)

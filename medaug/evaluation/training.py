@@ -1,0 +1,137 @@
+"""Train one classifier on one arm and score the tuning and the test patches with it.
+
+The tuning patches choose which of five equally spaced checkpoints is kept, by macro AUC; without
+that choice an arm that overfits late (usually "real") would lose for the wrong reason. The test
+patches are scored once, with the kept weights.
+
+The draws of batches and augmentation come from a `torch.Generator`. Initial weights and dropout
+can only take torch's global state; it is forked, seeded and put back, so that the caller's random
+numbers are untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medaug.evaluation.classical import augment, draw
+from medaug.evaluation.classifiers import build_classifier
+from medaug.evaluation.policies import Arm, deal
+from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.statistics import macro_auc
+
+CHECKPOINTS = 5
+_SCORED_AT_ONCE = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities (patch, class) in float64 for the tuning and the test patches."""
+
+    tuning: NDArray[np.float64]
+    test: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Diet:
+    """Everything a training reads: images (patch, channel, row, column) on [-1, 1] and labels.
+
+    ``synthetic`` and ``synthetic_labels`` hold the released patches; ``test`` has no labels here.
+    """
+
+    real: Tensor
+    labels: Tensor
+    synthetic: Tensor
+    synthetic_labels: Tensor
+    tuning: Tensor
+    tuning_labels: NDArray[np.int64]
+    test: Tensor
+
+
+def train_and_score(
+    name: ClassifierName,
+    arm: Arm,
+    diet: Diet,
+    settings: EvaluationSettings,
+    seed: int,
+    device: torch.device,
+    advanced: Callable[[int], None],
+) -> Scores:
+    """Train classifier ``name`` on ``arm`` for ``settings.steps`` steps and score.
+
+    Args:
+        name: which classifier.
+        arm: what it is fed.
+        diet: the patches.
+        settings: steps, batch, rate and share.
+        seed: of this training alone.
+        device: where.
+        advanced: told how many steps are done, at every checkpoint.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        size = (diet.real.shape[2], diet.real.shape[3])
+        classes = int(diet.labels.max()) + 1
+        network = build_classifier(name, diet.real.shape[1], size, classes)
+        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _train(network, arm, diet, settings, generator, device, advanced)
+    return Scores(_score(network, diet.tuning, device), _score(network, diet.test, device))
+
+
+def _train(
+    network: nn.Module,
+    arm: Arm,
+    diet: Diet,
+    settings: EvaluationSettings,
+    generator: torch.Generator,
+    device: torch.device,
+    advanced: Callable[[int], None],
+) -> None:
+    """Run every step; leave ``network`` with the weights that scored best on tuning."""
+    slots = arm.synthetic_slots(settings.batch, settings.synthetic_per_batch)
+    real = deal(diet.labels, settings.steps, settings.batch - slots, generator)
+    synthetic = deal(diet.synthetic_labels, settings.steps, slots, generator)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
+    ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
+    best, kept, done = -1.0, network.state_dict(), 0
+    network.train()
+    for step in range(settings.steps):
+        images = torch.cat([diet.real[real[step]], diet.synthetic[synthetic[step]]])
+        labels = torch.cat([diet.labels[real[step]], diet.synthetic_labels[synthetic[step]]])
+        if arm.classical:
+            images = augment(images, draw(images.shape, generator))
+        logits = network(images.to(device, memory_format=torch.channels_last))
+        loss = functional.cross_entropy(logits, labels.to(device))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        if step + 1 in ends:
+            reached = macro_auc(_score(network, diet.tuning, device), diet.tuning_labels)
+            if reached >= best:
+                best = reached
+                kept = {key: value.clone() for key, value in network.state_dict().items()}
+            network.train()
+            advanced(step + 1 - done)
+            done = step + 1
+    network.load_state_dict(kept)
+
+
+@torch.no_grad()
+def _score(network: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float64]:
+    """Probabilities (patch, class); float64, so that confident scores do not tie at 1."""
+    network.eval()
+    parts = [
+        network(part.to(device, memory_format=torch.channels_last)).double().cpu()
+        for part in images.split(_SCORED_AT_ONCE)
+    ]
+    scores: NDArray[np.float64] = torch.softmax(torch.cat(parts), dim=1).numpy()
+    return scores

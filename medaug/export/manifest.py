@@ -1,0 +1,195 @@
+"""``release.json``: what was released, how it was reviewed, what may be said of it.
+
+`Manifest` is the one source; ``release.schema.json`` beside this file is its JSON Schema, for
+receivers without Python. It names no seed, latent, patient, path, host, user or time of day.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medaug.domain import CheckResult, Release, ReleasePolicy, Window
+from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
+from medaug.export.layout import folder_names
+from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
+from medaug.export.words import MODES, NOTICE
+
+MANIFEST = "release.json"
+SCHEMA = Path(__file__).with_name("release.schema.json")
+_DIGEST = r"^[0-9a-f]{64}$"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ImageEntry(_Frozen):
+    """What a pixel means: value = stored * slope + intercept, in ``unit``."""
+
+    shape: tuple[int, int, int] = Field(description="channels, rows, columns of one sample")
+    modality: str = Field(description="DICOM Modality (0008,0060)")
+    unit: str = Field(description="HU, SUV or arbitrary")
+    mm_per_pixel: float | None = Field(description="nominal; null where the source has none")
+    slope: float
+    intercept: float
+    window: tuple[float, float] = Field(description="what the generator draws, and for viewing")
+
+
+class ClassEntry(_Frozen):
+    """One class: how many samples, of how many candidates, and where they lie."""
+
+    name: str
+    folder: str = Field(description="folder of this class in png/, nifti/ and dicom/")
+    samples: int = Field(ge=0, description="samples in this release")
+    drawn: int = Field(ge=0, description="candidates drawn")
+    accepted: int = Field(ge=0, description="candidates that every check let through")
+    finding: Finding | None = Field(description="coded finding, where one is known")
+
+
+class Manifest(_Frozen):
+    """The content of ``release.json``."""
+
+    schema_version: Literal[1] = 1
+    notice: Literal["SYNTHETIC - NOT FOR DIAGNOSTIC USE"] = NOTICE
+    medaug: str = Field(description="version that wrote the release")
+    name: str
+    title: str
+    description: str
+    intended_use: str
+    licence: str = Field(description="empty where none was stated")
+    body_part: str | None = Field(description="DICOM Body Part Examined (0018,0015)")
+    mode: str = Field(description="how the review worked; says whether privacy was proven")
+    patch_level_only: bool = Field(description="no patient identity: nothing holds per patient")
+    policy: ReleasePolicy = Field(description="limits fixed before sampling")
+    checks: tuple[CheckResult, ...] = Field(description="figures to four significant digits")
+    statements: tuple[str, ...] = Field(description="the sentences that may be said outside")
+    classes: tuple[ClassEntry, ...] = Field(description="in the order of the labels")
+    image: ImageEntry
+    formats: tuple[Format, ...]
+    generator_digest: str = Field(pattern=_DIGEST, description="SHA-256 of the weights")
+    pixels_digest: str = Field(pattern=_DIGEST, description="SHA-256 over pixels and meaning")
+
+
+def describe(release: Release, settings: ExportSettings, name: str, window: Window) -> Manifest:
+    """The manifest of a release.
+
+    Raises:
+        DisclosureError: if the mode is unknown or a figure of the review is no number.
+        SettingsError: if a finding is set for a class that the release does not have.
+    """
+    decision = release.decision
+    return Manifest(
+        medaug=version("medaug"),
+        name=name,
+        title=settings.title or name,
+        description=settings.description,
+        intended_use=settings.intended_use,
+        licence=settings.licence,
+        body_part=settings.body_part,
+        mode=_known_mode(decision.policy.mode),
+        patch_level_only=decision.policy.patch_level_only,
+        policy=decision.policy,
+        checks=tuple(_rounded(result) for result in decision.results),
+        statements=decision.statements,
+        classes=_classes(release, settings),
+        image=describe_image(release, window),
+        formats=settings.formats,
+        generator_digest=release.generator_digest,
+        pixels_digest=release.digest,
+    )
+
+
+def describe_image(release: Release, window: Window) -> ImageEntry:
+    """What the pixels of a release mean."""
+    _, channels, rows, columns = release.pixels.shape
+    return ImageEntry(
+        shape=(channels, rows, columns),
+        modality=release.modality,
+        unit=release.unit.value,
+        mm_per_pixel=release.mm_per_pixel or None,
+        slope=release.rescale.slope,
+        intercept=release.rescale.intercept,
+        window=(window.low, window.high),
+    )
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a release folder.
+
+    Raises:
+        ReaderError: with one fault per field that does not fit the schema.
+    """
+    path = folder / MANIFEST
+    try:
+        text = path.read_bytes()
+        manifest = Manifest.model_validate_json(text)
+        known, came = manifest.model_dump(mode="json"), json.loads(text)
+    except ValidationError as error:
+        faults = [
+            Fault(f"{MANIFEST}: {'.'.join(map(str, fault['loc'])) or 'content'}", fault["msg"])
+            for fault in error.errors()
+        ]
+        raise ReaderError(*faults) from error
+    except OSError as error:
+        raise ReaderError(Fault(MANIFEST, f"cannot be read: {error.strerror}")) from error
+    if known != came:
+        # A missing field was filled with its default, or a value was converted.
+        raise ReaderError(Fault(MANIFEST, "fields are missing or of another type", SCHEMA.name))
+    return manifest
+
+
+def schema_text() -> str:
+    """The JSON Schema of `Manifest`, as ``release.schema.json`` holds it."""
+    return json.dumps(Manifest.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _classes(release: Release, settings: ExportSettings) -> tuple[ClassEntry, ...]:
+    strangers = sorted(set(settings.findings) - set(release.classes))
+    if strangers:
+        raise SettingsError(
+            Fault(
+                f"export.findings.{strangers[0]}",
+                f"no class has this name ({len(strangers)} such)",
+                ", ".join(release.classes),
+                "rename or remove it",
+            )
+        )
+    findings = BUILT_IN_FINDINGS | settings.findings
+    samples, decision = release.per_class(), release.decision
+    return tuple(
+        ClassEntry(
+            name=label,
+            folder=folder,
+            samples=samples[label],
+            drawn=decision.drawn[label],
+            accepted=decision.accepted[label],
+            finding=findings.get(label),
+        )
+        for label, folder in zip(release.classes, folder_names(release.classes), strict=True)
+    )
+
+
+def _known_mode(mode: str) -> str:
+    if mode not in MODES:
+        raise DisclosureError(f"nobody knows what may be said of a release in mode '{mode}'")
+    return mode
+
+
+def _rounded(result: CheckResult) -> CheckResult:
+    """What leaves is rounded: exact scores would say more about single patients."""
+    if not (math.isfinite(result.value) and math.isfinite(result.limit)):
+        raise DisclosureError(f"the check '{result.name}' gave no number: {result.value}")
+    return CheckResult(
+        name=result.name,
+        passed=bool(result.passed),
+        value=float(f"{result.value:.4g}"),
+        limit=float(f"{result.limit:.4g}"),
+        rejected=int(result.rejected),
+        detail=result.detail,
+    )

@@ -1,0 +1,82 @@
+"""NIfTI-1 with a fresh header: one file per sample, (column, row, 1[, channel]).
+
+NIfTI-1 [1]_ keeps its scale factors in 32 bits. Where those carry the rescale without loss
+(HU always), voxels are int16 with ``scl_slope`` and ``scl_inter``; otherwise they are float32
+values in the unit itself. Either way every reader gives back the release's very values.
+
+A patch lies as in the radiological view: columns run to the patient's left, rows to the back.
+Its place in the patient is not known to a release; the first pixel stands at the origin.
+
+.. [1] https://nifti.nimh.nih.gov/nifti-1
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain import Release
+from medaug.export.layout import sample_name
+from medaug.export.manifest import Manifest
+from medaug.export.words import NOTICE
+from medaug.progress import Progress
+
+_ALIGNED = 2  # NIFTI_XFORM_ALIGNED_ANAT: orientation means something, the origin nothing
+_NO_EXTENSION = bytes(4)
+
+
+def write_nifti(release: Release, manifest: Manifest, folder: Path, progress: Progress) -> None:
+    """Write ``<class>/<number>.nii.gz`` into ``folder``."""
+    for entry in manifest.classes:
+        (folder / entry.folder).mkdir(parents=True)
+    scaled = _fits_single_precision(release)
+    for number, (sample, label) in enumerate(zip(release.pixels, release.labels, strict=True)):
+        values = sample if scaled else release.rescale.restore(sample)
+        voxels = _voxels(values)
+        header = _header(voxels, manifest, scaled)
+        path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
+        # No name and no time in the gzip header (RFC 1952 2.3.1).
+        with (
+            path.open("wb") as handle,
+            gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed,
+        ):
+            packed.write(header + _NO_EXTENSION + voxels.tobytes(order="F"))
+        progress.advance()
+
+
+def _fits_single_precision(release: Release) -> bool:
+    numbers = (release.rescale.slope, release.rescale.intercept)
+    return all(float(np.float32(number)) == number for number in numbers)
+
+
+def _voxels(sample: NDArray[np.generic]) -> NDArray[np.generic]:
+    """(channel, row, column) → little-endian (column, row, 1) or (column, row, 1, channel)."""
+    turned = np.transpose(sample, (2, 1, 0))[:, :, None, :]
+    voxels = turned[..., 0] if turned.shape[-1] == 1 else turned
+    return voxels.astype(voxels.dtype.newbyteorder("<"))
+
+
+def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> bytes:
+    image = manifest.image
+    # nibabel types its classes only in part; a header field is read back in the tests.
+    header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
+    header.set_data_dtype(voxels.dtype)
+    header.set_data_shape(voxels.shape)
+    # Without a known spacing the unit stays "unknown" and a pixel counts as 1.
+    size = image.mm_per_pixel or 1.0
+    affine = np.diag([-size, -size, size, 1.0])
+    header.set_qform(affine, code=_ALIGNED)
+    header.set_sform(affine, code=_ALIGNED)
+    header.set_xyzt_units("mm" if image.mm_per_pixel else "unknown")
+    slope, intercept = (image.slope, image.intercept) if scaled else (1.0, 0.0)
+    header.set_slope_inter(slope, intercept)
+    header["cal_min"], header["cal_max"] = image.window
+    release = manifest.pixels_digest[:16]
+    header["descrip"] = f"{NOTICE}; medaug {manifest.medaug}; {release}"[:79].encode("ascii")
+    header["vox_offset"] = header.sizeof_hdr + len(_NO_EXTENSION)
+    return bytes(header.binaryblock)

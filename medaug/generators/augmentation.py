@@ -1,0 +1,93 @@
+"""Differentiable augmentation of grey-level patches, drawn for every patch on its own.
+
+The discriminator only ever sees augmented patches, real and generated alike, so that it cannot
+learn a small data set by heart (Zhao et al. 2020 [1]_). Each kind is applied with a
+probability below one, so that the generator still learns the patches as they are and not
+their augmented form (Karras et al. 2020 [2]_, section 2.2). Drawn once per batch instead of once per
+patch it does not prevent collapse.
+
+The kinds are those that mean something for signed intensities in a window: the 8 flips and
+quarter turns, shifts (mirrored at the border), contrast, brightness, and a blank square.
+There is no colour.
+
+.. [1] arXiv:2006.10738
+.. [2] arXiv:2006.06676
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SHIFT = 1 / 8  # of the side, either way
+CONTRAST = 0.3  # log of the factor, either way
+BRIGHTNESS = 0.15  # of the half window, either way
+CUTOUT = 3 / 8  # of the side
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is done to each patch of a batch.
+
+    Attributes:
+        source: (patch, row * column) int64, the pixel that each pixel is taken from.
+        contrast: (patch, 1, 1, 1), factor about the patch's mean.
+        brightness: (patch, 1, 1, 1), added.
+        kept: (patch, 1, row, column), 0 inside the blank square and 1 elsewhere.
+    """
+
+    source: Tensor
+    contrast: Tensor
+    brightness: Tensor
+    kept: Tensor
+
+
+def draw(count: int, side: int, probability: float, rng: np.random.Generator) -> Draw:
+    """Draw for ``count`` patches of ``side`` pixels; each kind with ``probability``."""
+
+    def chosen() -> np.ndarray:
+        return rng.random((count, 1)) < probability
+
+    reach = round(side * SHIFT)
+    turns = np.where(chosen(), rng.integers(8, size=(count, 1)), 0)
+    shift = np.where(chosen(), rng.integers(-reach, reach + 1, size=(count, 2)), 0)
+    contrast = np.where(chosen(), np.exp(rng.uniform(-CONTRAST, CONTRAST, (count, 1))), 1)
+    brightness = np.where(chosen(), rng.uniform(-BRIGHTNESS, BRIGHTNESS, (count, 1)), 0)
+    corner = np.where(chosen(), rng.uniform(-CUTOUT / 2, 1 - CUTOUT / 2, (count, 2)), 2)
+
+    rows = _mirrored(np.arange(side) + shift[:, :1], side)
+    columns = _mirrored(np.arange(side) + shift[:, 1:], side)
+    rows = np.where(turns & 1, side - 1 - rows, rows)[:, :, None]
+    columns = np.where(turns & 2, side - 1 - columns, columns)[:, None, :]
+    transposed = (turns & 4 != 0)[:, :, None]
+    source = np.where(transposed, columns * side + rows, rows * side + columns)
+
+    first = np.rint(corner * side)
+    along = np.arange(side)
+    inside = (along >= first[:, :, None]) & (along < first[:, :, None] + round(side * CUTOUT))
+    kept = ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+    return Draw(
+        torch.from_numpy(source.reshape(count, -1)),
+        torch.from_numpy(contrast.astype(np.float32)).view(-1, 1, 1, 1),
+        torch.from_numpy(brightness.astype(np.float32)).view(-1, 1, 1, 1),
+        torch.from_numpy(kept.astype(np.float32)),
+    )
+
+
+def apply(images: Tensor, what: Draw) -> Tensor:
+    """Augment ``images`` (patch, channel, row, column); all channels of a patch alike."""
+    device = images.device
+    source = what.source.to(device)[:, None].expand(-1, images.shape[1], -1)
+    moved = images.flatten(2).gather(2, source).unflatten(2, images.shape[2:])
+    mean = moved.mean((1, 2, 3), keepdim=True)
+    lit = (moved - mean) * what.contrast.to(device) + mean + what.brightness.to(device)
+    return lit * what.kept.to(device)
+
+
+def _mirrored(at: np.ndarray, side: int) -> np.ndarray:
+    """Positions outside 0..side-1 folded back, the border pixel not repeated."""
+    at = np.abs(at)
+    return np.where(at > side - 1, 2 * (side - 1) - at, at)

@@ -1,0 +1,122 @@
+"""The two networks: a DCGAN [1]_ for any patch size, with classes by projection [2]_.
+
+Both are ladders of strided convolutions between the patch and a small square of `start` pixels:
+64 → 4, 48 → 6, 128 → 4. Channels double at each halving, up to eight times the width.
+
+>>> ladder(64), ladder(48), ladder(128)
+((4, 4), (6, 3), (4, 5))
+
+.. [1] Radford, Metz, Chintala 2015, arXiv:1511.06434
+.. [2] Miyato, Koyama 2018, arXiv:1802.05637
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medaug.generators.settings import GeneratorSettings
+
+SIZES = tuple(range(32, 129, 8))
+_SLOPE = 0.2  # of the discriminator's LeakyReLU, in every preset's paper
+
+
+def ladder(side: int) -> tuple[int, int]:
+    """(start, rungs): the side of the smallest square and the number of doublings from there."""
+    rungs = 0
+    while side >= 8 and side % 2 == 0:
+        side, rungs = side // 2, rungs + 1
+    return side, rungs
+
+
+def _channels(width: int, rungs: int) -> list[int]:
+    """Channels from the smallest square up to half the patch size."""
+    return [width * min(2**rung, 8) for rung in reversed(range(rungs))]
+
+
+class Generator(nn.Module):
+    """Latent and class → patch.
+
+    The class enters as a one-hot vector beside the latent; with a single class there is none.
+    """
+
+    def __init__(self, side: int, channels: int, classes: int, settings: GeneratorSettings) -> None:
+        super().__init__()
+        self.start, rungs = ladder(side)
+        self.classes = classes if classes > 1 else 0
+        sizes = _channels(settings.width, rungs)
+        kernel, slope = settings.kernel, settings.generator_slope
+        self.first = nn.Linear(settings.latent + self.classes, sizes[0] * self.start**2, bias=False)
+        layers: list[nn.Module] = []
+        for size, after in zip(sizes, [*sizes[1:], channels], strict=True):
+            layers += [
+                nn.BatchNorm2d(size),
+                nn.LeakyReLU(slope, inplace=True),
+                # Both kernel sizes double the side exactly.
+                nn.ConvTranspose2d(size, after, kernel, 2, (kernel - 1) // 2, kernel % 2),
+            ]
+        self.rungs = nn.Sequential(*layers)
+
+    def forward(self, latent: Tensor, labels: Tensor) -> Tensor:
+        """(n, latent) and (n,) → (n, channel, row, column) in [-1, 1]."""
+        if self.classes:
+            one_hot = functional.one_hot(labels, self.classes).to(latent.dtype)
+            latent = torch.cat([latent, one_hot], dim=1)
+        square = self.first(latent).unflatten(1, (-1, self.start, self.start))
+        return torch.tanh(self.rungs(square))
+
+
+class Discriminator(nn.Module):
+    """Patch and class → one logit: large for real.
+
+    The logit is a linear function of the features plus the features' product with a vector of
+    the class (equation 3 of Miyato and Koyama [2]_).
+    """
+
+    def __init__(self, side: int, channels: int, classes: int, settings: GeneratorSettings) -> None:
+        super().__init__()
+        start, rungs = ladder(side)
+        sizes = _channels(settings.width, rungs)[::-1]
+        kernel, norm = settings.kernel, settings.discriminator_norm == "batch"
+        layers: list[nn.Module] = []
+        for rung, (before, size) in enumerate(zip([channels, *sizes], sizes, strict=False)):
+            layers.append(nn.Conv2d(before, size, kernel, 2, (kernel - 1) // 2))
+            if norm and rung:  # not on the input: Radford 2015, section 3
+                layers.append(nn.BatchNorm2d(size))
+            layers.append(nn.LeakyReLU(_SLOPE, inplace=True))
+        self.rungs = nn.Sequential(*layers, nn.Flatten())
+        features = sizes[-1] * start**2
+        self.last = nn.Linear(features, 1)
+        self.of_class = nn.Embedding(classes, features) if classes > 1 else None
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(n, channel, row, column) in [-1, 1] and (n,) → (n,)."""
+        features = self.rungs(images)
+        logits: Tensor = self.last(features).squeeze(1)
+        if self.of_class is not None:
+            logits = logits + (self.of_class(labels) * features).sum(1)
+        return logits
+
+
+def initialise(network: nn.Module, stream: torch.Generator) -> None:
+    """Draw every weight anew from ``stream``.
+
+    Beside batch normalisation the weights have standard deviation 0.02 (Radford 2015); a network
+    without any would fade out with that and takes He's (2015), which keeps the variance.
+    """
+    normalised = any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=stream)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.zeros_(module.weight)
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            if normalised:
+                nn.init.normal_(module.weight, 0.0, 0.02, generator=stream)
+            else:
+                nn.init.kaiming_normal_(module.weight, a=_SLOPE, generator=stream)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

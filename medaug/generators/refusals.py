@@ -1,0 +1,125 @@
+"""What is refused before training starts, all faults at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from medaug.domain import PatchSet
+from medaug.errors import CohortError, Fault, SettingsError
+from medaug.generators.networks import SIZES
+from medaug.generators.settings import GeneratorSettings
+
+MIN_PATCHES = 2  # the diversity of fewer cannot be measured
+CLIPPED_LESION = 0.05
+CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
+
+
+def refuse_unfit(training: PatchSet, settings: GeneratorSettings) -> None:
+    """Raise if these patches cannot be learnt from with these settings.
+
+    Raises:
+        CohortError: patches are missing, of an unsupported shape, or not finite.
+        SettingsError: only settings are at fault.
+    """
+    cohort = _class_faults(training) + _shape_faults(training)
+    choices = _batch_faults(training, settings) + _device_faults(settings)
+    if not cohort:
+        choices += _window_faults(training, settings)
+    if cohort:
+        raise CohortError(*cohort, *choices)
+    if choices:
+        raise SettingsError(*choices)
+
+
+def _class_faults(training: PatchSet) -> list[Fault]:
+    counts = np.bincount(training.labels, minlength=len(training.classes))
+    faults = [
+        Fault(
+            f"class {name}",
+            f"{count} training patches",
+            f"at least {MIN_PATCHES}",
+            "add patients that show it, or leave the class out",
+        )
+        for name, count in zip(training.classes, counts, strict=True)
+        if count < MIN_PATCHES
+    ]
+    return faults or ([] if training.classes else [Fault("training part", "no class at all")])
+
+
+def _shape_faults(training: PatchSet) -> list[Fault]:
+    faults = []
+    shape = training.images.shape[2:]
+    if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in SIZES:
+        faults.append(
+            Fault(
+                "training patches",
+                f"{' x '.join(map(str, shape))} pixels",
+                f"square, a multiple of 8 from {SIZES[0]} to {SIZES[-1]}",
+                "set patching.size",
+            )
+        )
+    if not np.isfinite(training.images).all():
+        broken = int((~np.isfinite(training.images)).reshape(len(training), -1).any(1).sum())
+        faults.append(
+            Fault("training patches", f"{broken} hold NaN or infinity", "finite intensities")
+        )
+    return faults
+
+
+def _batch_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+    available = len(training)
+    of_what = "training patches"
+    if settings.one_per_class and len(training.classes):
+        counts = np.bincount(training.labels, minlength=len(training.classes))
+        smallest = int(counts.argmin())
+        available = int(counts[smallest])
+        of_what += f" of class {training.classes[smallest]}"
+    if settings.batch <= available:
+        return []
+    return [
+        Fault(
+            "generator.batch",
+            str(settings.batch),
+            f"at most {available}, the number of {of_what}",
+            "lower it, or add patients",
+        )
+    ]
+
+
+def _device_faults(settings: GeneratorSettings) -> list[Fault]:
+    if settings.device != "cuda" or torch.cuda.is_available():
+        return []
+    return [Fault("generator.device", "cuda, but torch finds none", "auto, cpu", "set it to auto")]
+
+
+def _window_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+    low, high = settings.window
+    limit, what = CLIPPED_LESION, "lesion pixels"
+    if training.masks is None:
+        limit, what = CLIPPED_PATCH, "pixels"
+    faults = []
+    for label, name in enumerate(training.classes):
+        values = _judged_pixels(training, label)
+        share = float(((values < low) | (values > high)).mean()) if values.size else 0.0
+        if share > limit:
+            faults.append(
+                Fault(
+                    "generator.window",
+                    f"[{low:g}, {high:g}] {training.unit} clips {share:.1%} of the {what} "
+                    f"of class {name}, which lie in [{values.min():g}, {values.max():g}]",
+                    f"at most {limit:.0%}",
+                    "widen the window",
+                )
+            )
+    return faults
+
+
+def _judged_pixels(training: PatchSet, label: int) -> NDArray[np.float32]:
+    of_class = training.labels == label
+    images = training.images[of_class]
+    if training.masks is None:
+        return images.ravel()
+    masks = np.broadcast_to(training.masks[of_class][:, None], images.shape)
+    return images[masks]

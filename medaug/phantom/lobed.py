@@ -1,0 +1,104 @@
+"""The shape of a lesion: an ellipsoid with lobes, of known centre and volume.
+
+A star-shaped body: along every direction u from a middle, the surface lies at
+
+.. math:: r(u) = s \\, (1 + \\sum_w a_w \\sin(k_w \\cdot u + \\phi_w))
+
+in a frame that is rotated and stretched (determinant 1). The scale s and the middle are chosen so
+that the volume is that of a ball of the nominal diameter and the centroid is the nominal centre.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.phantom.grid import Axes, Field
+
+Vector = NDArray[np.float64]
+
+# Roundness: how far lobes and stretching may carry the surface beyond the nominal radius.
+FURTHEST = 1.45
+
+
+@dataclass(frozen=True, eq=False)
+class LobedShape:
+    """A star-shaped body.
+
+    Attributes:
+        middle: from where directions are taken, RAS mm.
+        to_ball: (3, 3) with determinant 1, from offsets in mm to the unstretched frame.
+        scale: s of the formula, mm.
+        waves: (w, 3), the k of the formula.
+        heights: (w,), the a of the formula.
+        phases: (w,), the phi of the formula.
+    """
+
+    middle: Vector
+    to_ball: Vector
+    scale: float
+    waves: Vector
+    heights: Vector
+    phases: Vector
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, centre: Vector, diameter_mm: float, lobes: float
+    ) -> LobedShape:
+        """Draw a shape; ``lobes`` is the spread of r(u), as a share of the radius."""
+        rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+        stretch = np.exp(rng.uniform(-0.16, 0.16, 3))
+        stretch /= np.cbrt(stretch.prod())
+        to_ball = np.diag(1 / stretch) @ rotation.T
+        count = 6
+        waves = rng.standard_normal((count, 3))
+        waves *= rng.uniform(2.0, 5.0, (count, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
+        heights = rng.dirichlet(np.full(count, 3.0)) ** 0.5 * lobes * np.sqrt(2)
+        phases = rng.uniform(0, 2 * np.pi, count)
+        shape = cls(np.asarray(centre), to_ball, 1.0, waves, heights, phases)
+        return shape._settled(diameter_mm / 2)
+
+    def _settled(self, radius: float) -> LobedShape:
+        """The same body with the volume of a ball of ``radius`` and its centroid at `middle`."""
+        around = _directions(2048)
+        r = self.surface(*around.T.astype(np.float32)).astype(np.float64)
+        scale = radius / np.cbrt(np.mean(r**3))
+        # Centroid of a star-shaped body: 3/4 of the mean of r^4 u over the mean of r^3.
+        centroid = 0.75 * scale * (r[:, None] ** 4 * around).mean(axis=0) / np.mean(r**3)
+        middle = self.middle - np.linalg.inv(self.to_ball) @ centroid
+        return LobedShape(middle, self.to_ball, scale, self.waves, self.heights, self.phases)
+
+    def surface(self, x: Field, y: Field, z: Field) -> Field:
+        """r(u) in mm along the unit directions (x, y, z) of the unstretched frame."""
+        total = np.ones_like(x)
+        for (kx, ky, kz), height, phase in zip(
+            self.waves.astype(np.float32), self.heights, self.phases, strict=True
+        ):
+            total += np.float32(height) * np.sin(x * kx + y * ky + z * kz + np.float32(phase))
+        return np.asarray(total * np.float32(self.scale))
+
+    def depths(self, axes: Axes) -> tuple[Field, Field]:
+        """Depth under the surface in mm (negative outside), and the reach: 0 middle, 1 surface."""
+        to_ball = self.to_ball.astype(np.float32)
+        x, y, z = (a - np.float32(m) for a, m in zip(axes, self.middle, strict=True))
+        balled = [row[0] * x + row[1] * y + row[2] * z for row in to_ball]
+        out = np.sqrt(balled[0] ** 2 + balled[1] ** 2 + balled[2] ** 2) + np.float32(1e-4)
+        surface = self.surface(balled[0] / out, balled[1] / out, balled[2] / out)
+        return surface - out, out / surface
+
+    def within(self, direction: Vector, reach: float) -> Vector:
+        """The point (RAS mm) at ``reach`` of the way to the surface along a unit direction."""
+        x, y, z = direction.astype(np.float32).reshape(3, 1)
+        out = float(self.surface(x, y, z)[0]) * reach
+        return np.asarray(self.middle + np.linalg.inv(self.to_ball) @ (direction * out))
+
+
+def _directions(count: int) -> Vector:
+    """Evenly spread unit vectors (count, 3): a Fibonacci spiral."""
+    at = np.arange(count) + 0.5
+    z = 1 - 2 * at / count
+    turn = np.pi * (1 + np.sqrt(5)) * at
+    flat = np.sqrt(1 - z**2)
+    return np.column_stack([flat * np.cos(turn), flat * np.sin(turn), z])

@@ -1,0 +1,140 @@
+"""The files of a source, in an order that depends on their names alone."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from medaug.errors import Fault, ReaderError
+from medaug.readers.settings import PatientRule
+
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file.
+
+    Attributes:
+        path: where it lies.
+        inside: its path relative to the source; patterns are searched in it.
+        name: its path relative to the data root; messages and the inventory show it.
+    """
+
+    path: Path
+    inside: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one file is not used.
+
+    ``stray`` says that the file is merely of another kind, so that another source's reason for
+    the same file tells more.
+    """
+
+    name: str
+    reason: str
+    stray: bool = False
+
+
+def source_folder(root: Path, path: str) -> Path:
+    """The folder of a source.
+
+    Raises:
+        ReaderError: if there is no such folder.
+    """
+    folder = root / path
+    shown = root.name if path == "." else path
+    if folder.is_file():
+        raise ReaderError(Fault(shown, "a file", "a folder", "give the folder it lies in"))
+    if not folder.is_dir():
+        raise ReaderError(Fault(shown, "no such folder", action="check the path to the data"))
+    return folder
+
+
+def list_files(folder: Path, root: Path) -> list[SourceFile]:
+    """Every file below ``folder``, links followed, sorted by relative path.
+
+    Folders of earlier runs (they hold a ``run.json``) are passed over: a synthetic patch must
+    not be read back as a patient's.
+    """
+    files = [
+        SourceFile(path, _shown(path, folder), _shown(path, root)) for path in _walk(folder, set())
+    ]
+    return sorted(files, key=lambda file: file.inside)
+
+
+def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in seen or (folder / "run.json").is_file():
+        return
+    seen.add(real)
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        if entry.is_dir():
+            yield from _walk(Path(entry.path), seen)
+        else:
+            yield Path(entry.path)
+
+
+def _shown(path: Path, start: Path) -> str:
+    """Relative path with ``/``; bytes that are no UTF-8 are replaced, so that JSON can hold it."""
+    return os.fsencode(path.relative_to(start).as_posix()).decode("utf-8", "replace")
+
+
+def is_archive(name: str) -> bool:
+    """Whether the name is that of a packed archive (a ``.nii.gz`` is not)."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def stray(file: SourceFile, otherwise: str) -> Refusal:
+    """The refusal of a file that is not of the kind looked for."""
+    reason = "an archive is not read: unpack it" if is_archive(file.name) else otherwise
+    return Refusal(file.name, reason, stray=True)
+
+
+def patient_text(
+    rule: PatientRule, file: SourceFile, attribute: str, folder: Path
+) -> tuple[str, str]:
+    """(what names the patient, why nobody is named): exactly one of them is empty.
+
+    Args:
+        rule: the setting.
+        file: one file of the patient.
+        attribute: value of the attribute the rule names, if it names one.
+        folder: the source's folder; its name stands for a patient who is the whole source.
+    """
+    if rule.attribute is not None:
+        missing = (
+            f"{rule.attribute} is empty, so its patient is not known: "
+            "set `patient` to a pattern on the path"
+        )
+        return attribute.strip(), "" if attribute.strip() else missing
+    if rule.path is not None:
+        found = rule.path.search(file.inside)
+        if found is None:
+            return "", "the pattern for the patient does not match its path"
+        if named := found.group("patient"):
+            return named, ""
+    return folder.resolve().name, ""
+
+
+def common_folder(names: Sequence[str]) -> str:
+    """The deepest folder that holds all the names; "." for the root."""
+    parents = [PurePosixPath(name).parent.parts for name in names]
+    shared = os.path.commonprefix(parents)
+    return "/".join(shared) or "."
+
+
+def search(pattern: re.Pattern[str], file: SourceFile) -> dict[str, str] | None:
+    """The named groups that took part, or None where the pattern does not match."""
+    found = pattern.search(file.inside)
+    if found is None:
+        return None
+    return {name: text for name, text in found.groupdict().items() if text is not None}

@@ -1,0 +1,229 @@
+"""What a release says of itself: schema, data sheet, and the words it never uses."""
+
+import dataclasses
+import json
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from medaug.domain import Window
+from medaug.errors import DisclosureError, ReaderError
+from medaug.export.datasheet import datasheet
+from medaug.export.manifest import SCHEMA, Manifest, describe, read_manifest, schema_text
+from medaug.export.settings import ExportSettings
+from medaug.export.words import forbidden_words
+from medaug.export.write import write_release
+
+WINDOW = Window(-100, 200)
+
+# Of the design's list of claims that nothing here supports; kept apart from the code's own.
+NEVER = [
+    "anonymous",
+    "anonymised",
+    "anonymized",
+    "anonymisation",
+    "de-identified",
+    "deidentified",
+    "de-identification",
+    "GDPR-compliant",
+    "HIPAA-compliant",
+    "HIPAA compliant",
+    "compliant with the GDPR",
+    "no re-identification possible",
+    "re-identification is impossible",
+    "safe",
+    "passed DCR",
+]
+
+
+@pytest.fixture
+def manifest(make_release) -> Manifest:
+    return describe(make_release(), ExportSettings(), "trial", WINDOW)
+
+
+class TestManifest:
+    """``release.json`` says what was reviewed, and names nothing of the inside."""
+
+    def test_schema_file_is_that_of_the_model(self) -> None:
+        assert SCHEMA.read_text(encoding="utf-8") == schema_text(), (
+            "write schema_text() to medaug/export/release.schema.json again"
+        )
+
+    def test_figures_are_those_of_the_decision(self, make_release, manifest) -> None:
+        release = make_release()
+        for entry in manifest.classes:
+            assert entry.samples == release.per_class()[entry.name]
+            assert entry.drawn == release.decision.drawn[entry.name]
+            assert entry.accepted == release.decision.accepted[entry.name]
+        assert manifest.pixels_digest == release.digest
+        assert manifest.generator_digest == release.generator_digest
+        assert manifest.statements == release.decision.statements
+        assert manifest.policy == release.decision.policy
+        assert [(check.value, check.limit) for check in manifest.checks] == [
+            (0, 0),
+            (3.123, 4.568),
+            (0.5, 0.98),
+        ]
+
+    def test_holds_only_these_keys(self, manifest) -> None:
+        def keys(node: object) -> set[str]:
+            if isinstance(node, dict):
+                return set(node) | {key for value in node.values() for key in keys(value)}
+            if isinstance(node, list):
+                return {key for value in node for key in keys(value)}
+            return set()
+
+        inside = r"seed|latent|token|path|host|user|time|date|patient|site|case|source"
+        found = keys(manifest.model_dump(mode="json"))
+        limits = ["min_calibration_patients", "min_patients_per_class"]
+        assert sorted(key for key in found if re.search(inside, key)) == limits
+
+    def test_reads_back_the_same(self, make_release, manifest, tmp_path) -> None:
+        write_release(
+            make_release(), tmp_path / "r", ExportSettings(), name="trial", seed=0, window=WINDOW
+        )
+        assert read_manifest(tmp_path / "r") == manifest
+
+    @pytest.mark.parametrize(
+        ("change", "where"),
+        [
+            (lambda d: d.update(seed=7), "seed"),
+            (lambda d: d.pop("statements"), "statements"),
+            (lambda d: d["policy"].update(seed=7), "seed"),
+            (lambda d: d["policy"].pop("tries"), "fields"),
+            (lambda d: d["checks"][0].update(value="NaN"), "checks.0.value"),
+            (lambda d: d["image"].update(unit=3), "image.unit"),
+            (lambda d: d.update(pixels_digest="00"), "pixels_digest"),
+            (lambda d: d["classes"][0].update(samples=-1), "classes.0.samples"),
+        ],
+    )
+    def test_a_field_that_does_not_fit_is_named(self, manifest, tmp_path, change, where) -> None:
+        document = manifest.model_dump(mode="json")
+        change(document)
+        (tmp_path / "release.json").write_text(json.dumps(document))
+        with pytest.raises(ReaderError, match=re.escape(where)):
+            read_manifest(tmp_path)
+
+    @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe", b"[]", b"null"])
+    def test_no_json_object_at_all(self, tmp_path, text) -> None:
+        (tmp_path / "release.json").write_bytes(text)
+        with pytest.raises(ReaderError, match=r"release\.json"):
+            read_manifest(tmp_path)
+
+
+class TestDatasheet:
+    """In the order of "Datasheets for Datasets", from the manifest's figures alone."""
+
+    def test_order(self, manifest) -> None:
+        assert re.findall(r"^## (.+)$", datasheet(manifest), re.MULTILINE) == [
+            "Motivation",
+            "Composition",
+            "Collection process",
+            "Preprocessing, cleaning, labelling",
+            "Uses",
+            "Distribution",
+            "Maintenance",
+            "Limits",
+            "Questions for the data-protection officer",
+        ]
+
+    def test_says_statements_limits_and_open_questions(self, manifest) -> None:
+        text = datasheet(manifest)
+        for sentence in (
+            *manifest.statements,
+            "no differential-privacy guarantee",
+            "EDPB Opinion 28/2024",
+            "WP216",
+            "Singling out",
+            "Linkability",
+            "Inference",
+            "SYNTHETIC - NOT FOR DIAGNOSTIC USE",
+        ):
+            assert sentence in " ".join(text.split())
+
+    def test_patch_level_only_is_said(self, make_release, manifest) -> None:
+        other = describe(make_release(patch_level_only=True), ExportSettings(), "trial", WINDOW)
+        assert "No statement about patients" in " ".join(datasheet(other).split())
+        assert "No statement about patients" not in " ".join(datasheet(manifest).split())
+
+    def test_where_no_copy_check_ran_singling_out_is_not_assessed(self, make_release) -> None:
+        release = make_release()
+        policy = dataclasses.replace(release.decision.policy, checks=("format",))
+        results = release.decision.results[:1]
+        decision = dataclasses.replace(release.decision, policy=policy, results=results)
+        other = dataclasses.replace(release, decision=decision)
+        text = datasheet(describe(other, ExportSettings(), "trial", WINDOW))
+        assert "picked out? Not assessed." in text
+
+    def test_unknown_spacing_and_other_formats(self, make_release) -> None:
+        release = make_release(mm_per_pixel=0.0)
+        manifest = describe(release, ExportSettings(formats=("npz",)), "trial", WINDOW)
+        assert manifest.image.mm_per_pixel is None
+        text = datasheet(manifest)
+        assert "of unknown size in mm" in text
+        assert "`png/`" not in text
+        assert "`dicom/`" not in text
+
+
+class TestWords:
+    """Claims that no check supports stand nowhere in a release."""
+
+    @pytest.mark.parametrize("word", NEVER)
+    def test_every_one_is_known_in_any_case(self, word) -> None:
+        assert forbidden_words(f"These data are {word}.")
+        assert forbidden_words(f"({word.upper()})")
+
+    @pytest.mark.parametrize("text", ["unsafe", "safeguard", "GDPR article 4", "identified"])
+    def test_honest_words_are_free(self, text) -> None:
+        assert not forbidden_words(text)
+
+    def test_the_papers_hold_none(self, manifest) -> None:
+        for text in (datasheet(manifest), manifest.model_dump_json(), SCHEMA.read_text()):
+            for word in NEVER:
+                assert not re.search(rf"\b{word}\b", text, re.IGNORECASE), word
+
+    @pytest.mark.parametrize("word", NEVER)
+    @pytest.mark.parametrize("field", ["title", "description", "intended_use", "licence"])
+    def test_settings_refuse_them_before_any_work(self, field, word) -> None:
+        with pytest.raises(ValidationError, match="never says"):
+            ExportSettings(**{field: f"A set of {word} data"})
+
+    def test_a_statement_that_says_more_than_it_may_stops_the_release(
+        self, make_release, tmp_path
+    ) -> None:
+        release = make_release()
+        decision = dataclasses.replace(release.decision, statements=("Fully anonymised.",))
+        with pytest.raises(DisclosureError, match="anonymised"):
+            write_release(
+                dataclasses.replace(release, decision=decision),
+                tmp_path / "r",
+                ExportSettings(),
+                name="trial",
+                seed=0,
+                window=WINDOW,
+            )
+        assert not list(tmp_path.iterdir())
+
+
+class TestSettings:
+    """A setting that cannot be followed is refused when it is read."""
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"formats": ()},
+            {"formats": ("png",)},
+            {"formats": ("npz", "npz")},
+            {"formats": ("npz", "jpeg")},
+            {"body_part": "liver"},
+            {"body_part": "A" * 17},
+            {"findings": {"cyst": {"value": "1", "scheme": "SCT"}}},
+            {"findings": {"cyst": {"value": "1" * 17, "scheme": "SCT", "meaning": "x"}}},
+            {"title": "two\nlines"},
+            {"licnece": "CC0"},
+        ],
+    )
+    def test_refused(self, wrong) -> None:
+        with pytest.raises(ValidationError):
+            ExportSettings(**wrong)

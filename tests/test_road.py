@@ -1,0 +1,236 @@
+"""The whole road on a phantom cohort: from files to a verdict, nothing lost, nothing carried over.
+
+One run serves most tests. It is made with sockets forbidden and with a marker planted in every
+text field of its input files.
+"""
+
+import base64
+import gzip
+import json
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from medaug.config import PipelineConfig, load_pipeline
+from medaug.domain import HeldOut
+from medaug.errors import CohortError, LeakageError
+from medaug.export.verify import verify_release
+from medaug.phantom import write_cohort
+from medaug.pipeline import STATIONS, Run, run_pipeline
+from medaug.progress import Silent
+
+pytestmark = pytest.mark.slow
+
+MARKER = "Zyxomma7Petiolatum"
+SHORT = (
+    "generator.images=6000",
+    "generator.width=16",
+    "privacy.per_class=24",
+    "evaluation.steps=20",
+    "evaluation.bootstrap=500",
+)
+
+
+@dataclass(frozen=True)
+class Walked:
+    config: PipelineConfig
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cohort") / "phantom"
+    write_cohort(folder, patients=84, seed=3, marker=MARKER)
+    return folder
+
+
+def short_road(cohort: Path, key: Path) -> PipelineConfig:
+    return load_pipeline("phantom", [*SHORT, f"site_key={key}"], data=cohort)
+
+
+@pytest.fixture(scope="module")
+def walked(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    """A finished run; any attempt to open a socket on the way fails the test."""
+    place = tmp_path_factory.mktemp("walk")
+    config = short_road(cohort, place / "site.key")
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("the road opened a socket")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket, "socket", forbidden)
+        patch.setattr(socket, "create_connection", forbidden)
+        patch.setattr(socket, "getaddrinfo", forbidden)
+        run_pipeline(config, place / "run")
+    return Walked(config, place / "run")
+
+
+class TestTheRoad:
+    def test_every_station_left_its_artefacts(self, walked: Walked) -> None:
+        journal = json.loads((walked.folder / "run.json").read_text())
+        for station in STATIONS:
+            assert journal["stations"][station.name]["seconds"] >= 0
+            assert all((walked.folder / left).exists() for left in station.leaves)
+        assert (walked.folder / "report.html").stat().st_size > 10_000
+        assert not list(walked.folder.rglob(".partial-*"))
+
+    def test_both_formats_were_read_back_whole(self, walked: Walked) -> None:
+        inventory = json.loads((walked.folder / "inventory.json").read_text())
+        assert inventory["patients"] == 84
+        assert {case["source"] for case in inventory["cases"]} == {"dicom", "nifti"}
+        assert inventory["refused"] == []
+        assert {case["unit"] for case in inventory["cases"]} == {"HU"}
+
+    def test_the_release_is_full_and_verifies(self, walked: Walked) -> None:
+        release = Run(walked.config, walked.folder, Silent()).release
+        assert release.per_class() == dict.fromkeys(("cyst", "haemangioma", "metastasis"), 24)
+        found = verify_release(walked.folder / "release")
+        assert found.ok, found.problems
+
+    def test_the_verdict_is_one_of_three_and_judged_by_unseen_patients(
+        self, walked: Walked
+    ) -> None:
+        evaluation = json.loads((walked.folder / "evaluation.json").read_text())
+        assert evaluation["verdict"]["word"] in {"helps", "no evidence", "hurts"}
+        run = Run(walked.config, walked.folder, Silent())
+        assert evaluation["test"]["patients"] == len(run.split.test)
+        assert not run.split.test & run.generator.record.patients
+
+    def test_a_test_set_that_the_generator_saw_does_not_exist(self, walked: Walked) -> None:
+        run = Run(walked.config, walked.folder, Silent())
+        with pytest.raises(LeakageError, match="trained on"):
+            HeldOut(run.split.part(run.patches, "training"), lineage=(run.generator.record,))
+
+    def test_again_finds_everything_done(self, walked: Walked) -> None:
+        def written() -> dict[str, int]:
+            return {
+                left: (walked.folder / left).stat().st_mtime_ns
+                for station in STATIONS
+                for left in station.leaves
+            }
+
+        before = written()
+        run_pipeline(walked.config, walked.folder)
+        assert written() == before
+
+
+def every_form(marker: str) -> dict[str, bytes]:
+    plain = marker.encode()
+    return {
+        "plain": plain,
+        "upper": marker.upper().encode(),
+        "lower": marker.lower().encode(),
+        "utf-16": marker.encode("utf-16-le"),
+        "hex": plain.hex().encode(),
+        # Base64 of the marker at each of the three offsets, without the ends that depend on it.
+        **{f"base64+{at}": base64.b64encode(b"x" * at + plain)[4:-4] for at in range(3)},
+    }
+
+
+def every_byte(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """(name, bytes) of every file, and of what is inside zips and gzips."""
+    for path in sorted(folder.rglob("*")):
+        yield str(path.relative_to(folder)), str(path.relative_to(folder)).encode()
+        if not path.is_file():
+            continue
+        yield path.name, path.read_bytes()
+        if path.suffix == ".gz":
+            yield path.name, gzip.decompress(path.read_bytes())
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                for member in archive.namelist():
+                    yield f"{path.name}/{member}", archive.read(member)
+
+
+class TestIdentity:
+    """A marker in every text field of the input appears nowhere in run, release, report or log."""
+
+    def test_the_marker_is_in_the_input(self, cohort: Path) -> None:
+        forms = every_form(MARKER)
+        found = {
+            path.suffix
+            for path in cohort.rglob("*")
+            if path.is_file()
+            and forms["plain"]
+            in (gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+        }
+        assert found >= {".dcm", ".gz"}
+
+    def test_and_nowhere_in_the_run(self, walked: Walked) -> None:
+        forms = every_form(MARKER)
+        hits = [
+            (name, form)
+            for name, content in every_byte(walked.folder)
+            for form, needle in forms.items()
+            if needle in content
+        ]
+        assert hits == []
+
+    def test_nor_in_what_is_printed(self, cohort: Path, tmp_path: Path) -> None:
+        key = f"site_key={tmp_path / 'site.key'}"
+        command = ["inspect", "phantom", "--data", str(cohort), "--set", key]
+        done = subprocess.run(
+            [sys.executable, "-m", "medaug", *command], capture_output=True, check=True
+        )
+        assert b"cyst" in done.stdout
+        printed = done.stdout + done.stderr
+        assert not any(needle in printed for needle in every_form(MARKER).values())
+
+    def test_patient_tokens_stay_inside(self, walked: Walked) -> None:
+        run = Run(walked.config, walked.folder, Silent())
+        tokens = [key.token.encode() for key in run.patches.patient_order]
+        for name, content in every_byte(walked.folder / "release"):
+            assert not any(token in content for token in tokens), name
+
+
+class TestKilledAtAnyMoment:
+    """Same seed, same machine: the same release, byte for byte, however often it was killed."""
+
+    def test_killed_run_ends_in_the_same_bytes(
+        self, cohort: Path, walked: Walked, tmp_path: Path
+    ) -> None:
+        out = tmp_path / "run"
+        command = [sys.executable, "-m", "medaug", "run", "phantom", "--data", str(cohort)]
+        command += ["--out", str(out)]
+        for setting in (*SHORT, f"site_key={tmp_path / 'another.key'}"):
+            command += ["--set", setting]
+
+        def reached(name: str) -> Callable[[], bool]:
+            return lambda: any(out.glob(name))
+
+        # Once inside each long station, told by what it has begun to write.
+        for begun in ("patches/.partial-*", "generator/checkpoint", "review", "evaluation"):
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while not reached(begun)() and process.poll() is None:
+                time.sleep(0.02)
+            time.sleep(0.3)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        subprocess.run(command, check=True, capture_output=True)
+
+        def release(folder: Path) -> dict[str, bytes]:
+            root = folder / "release"
+            return {
+                str(path.relative_to(root)): path.read_bytes()
+                for path in root.rglob("*")
+                if path.is_file()
+            }
+
+        assert release(out) == release(walked.folder)
+        assert not list(out.rglob(".partial-*"))
+
+
+def test_too_few_patients_are_refused_before_training(tmp_path: Path) -> None:
+    write_cohort(tmp_path / "few", patients=12, seed=1)
+    config = short_road(tmp_path / "few", tmp_path / "site.key")
+    with pytest.raises(CohortError, match="the gate refuses every release"):
+        run_pipeline(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "generator").exists()
