@@ -99,7 +99,7 @@ def _extract(run: Run) -> None:
     from medaug.patching.store import PatchStoreWriter, summarise
     from medaug.readers.identity import load_site_key
     from medaug.readers.source import scan
-    from medaug.report.sheets import write_sheet
+    from medaug.report.sheets import sheet_name, write_sheet
 
     config = run.config
     root = require_data(config, config.name)
@@ -122,7 +122,7 @@ def _extract(run: Run) -> None:
     write_json(run.folder / "patches" / "summary.json", summary)
     for label in run.patches.classes:
         images = run.patches.of_class(label).images[:64]
-        write_sheet(run.folder / "sheets" / f"real_{label}.png", images, run.window)
+        write_sheet(run.folder / "sheets" / sheet_name("real", label), images, run.window)
 
 
 def _split(run: Run) -> None:
@@ -146,22 +146,22 @@ def _split(run: Run) -> None:
 
 def _train(run: Run) -> None:
     from medaug.generators.training import train_generator
-    from medaug.report.sheets import write_sheet
+    from medaug.report.sheets import sample_name, write_sheet
 
     config, folder = run.config, run.folder / "generator"
 
-    def draw_sheet(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
-        images = np.concatenate([samples[label] for label in sorted(samples)])
-        write_sheet(folder / "samples" / f"{step:07d}.png", images, run.window)
+    def draw_sheets(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
+        for label, images in samples.items():
+            write_sheet(folder / "samples" / sample_name(step, label), images, run.window)
 
     training = run.split.part(run.patches, "training")
-    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheet)
+    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheets)
 
 
 def _release(run: Run) -> None:
     from medaug.export.write import write_release
     from medaug.privacy.gate import review
-    from medaug.report.sheets import write_sheet
+    from medaug.report.sheets import sheet_name, write_sheet
 
     config, generator = run.config, run.generator
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
@@ -181,7 +181,7 @@ def _release(run: Run) -> None:
     for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
         for name, image in (
             ("candidate", close.image),
-            ("nearest", training.images[close.nearest]),
+            ("nearest", training.images[close.row]),
         ):
             row[name] = f"closest/{number:02d}_{name}.png"
             path = run.folder / "review" / row[name]
@@ -200,8 +200,7 @@ def _release(run: Run) -> None:
     )
     for at, label in enumerate(release.classes):
         images = release.images[release.labels == at][:64]
-        path = run.folder / "sheets" / f"synthetic_{label}.png"
-        write_sheet(path, images, run.window)
+        write_sheet(run.folder / "sheets" / sheet_name("synthetic", label), images, run.window)
 
 
 def _evaluate(run: Run) -> None:

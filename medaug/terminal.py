@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
@@ -85,13 +86,11 @@ def show_inventory(document: dict[str, Any]) -> None:
         f"{len(cases)} series of {document['patients']} patient(s); "
         f"{files['used']} of {files['seen']} files used"
     )
-    if not document["patients_known"]:
-        console.print("Patients are not known: each picture counts as a patient of its own.")
     _table(
         console,
-        "Series",
-        ("patient", "modality", "unit", "voxels", "spacing (mm)", "files", "lesions"),
-        [_series_row(case) for case in cases],
+        "Series, those of one kind together",
+        ("series", "patients", "type", "voxels", "mm", "files", "lesions"),
+        _series_rows(cases),
     )
     _table(
         console,
@@ -122,17 +121,27 @@ def show_inventory(document: dict[str, Any]) -> None:
         console.print(f"Note: {note}", markup=False)
 
 
-def _series_row(case: dict[str, Any]) -> tuple[object, ...]:
-    spacing = case["spacing_mm"]
-    return (
-        case["patient"][:8],
-        case["modality"],
-        case["unit"],
-        " x ".join(map(str, case["shape"])),
-        " x ".join(f"{length:.3f}" for length in spacing) if spacing else "none",
-        case["files"],
-        len(case["lesions"]),
-    )
+def _series_rows(cases: Sequence[dict[str, Any]]) -> list[tuple[object, ...]]:
+    """One row for all series that agree in modality, unit, matrix and spacing."""
+    kinds: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for case in cases:
+        spacing = case["spacing_mm"]
+        kind = (
+            f"{case['modality']}, {case['unit']}",
+            "x".join(map(str, case["shape"])),
+            " x ".join(f"{length:.4g}" for length in spacing) if spacing else "none",
+        )
+        kinds.setdefault(kind, []).append(case)
+    return [
+        (
+            len(members),
+            len({case["patient"] for case in members}),
+            *kind,
+            sum(case["files"] for case in members),
+            sum(len(case["lesions"]) for case in members),
+        )
+        for kind, members in kinds.items()
+    ]
 
 
 def _table(
@@ -141,7 +150,14 @@ def _table(
     """Print a table unless it is empty; long ones are cut and say so."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left")
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+    )
     for at, heading in enumerate(headings):
         table.add_column(heading, justify="right" if isinstance(rows[0][at], int) else "left")
     for row in rows[:_MOST_ROWS]:

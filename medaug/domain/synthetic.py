@@ -209,15 +209,15 @@ class Release(_Synthetic):
             reasons.append("the decision was taken on other pixels than these")
         if not policy.checks:
             reasons.append("the policy asks for no check")
-        results = {result.name: result for result in self.decision.results}
+        run = {result.name for result in self.decision.results}
         reasons += [
             f"the check '{name}' was asked for and not run"
             for name in policy.checks
-            if name not in results
+            if name not in run
         ]
         reasons += [
             f"the check '{result.name}' failed: {result.detail}"
-            for result in results.values()
+            for result in self.decision.results
             if not result.passed
         ]
         if reasons:
