@@ -1,14 +1,14 @@
 """The whole evaluation: check, train every arm, score, compare, conclude.
 
-What makes published gains of this kind untrue is refused here: a test patient that the
-generator or the classifier saw, a synthetic patch in the test set, a generator of unknown
-training, one seed, thresholds or checkpoints chosen on test patients, unequal training.
+The test part is scored once by every training, after its checkpoint was chosen; what may not
+judge is refused before anything is trained (`refusals`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
-from medaug.errors import CohortError, Fault, LeakageError, SettingsError
+from medaug.errors import Fault, SettingsError
 from medaug.evaluation.comparison import Comparison, Word, compare, overall
 from medaug.evaluation.policies import ARMS, Arm, ArmName
+from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
 from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
@@ -49,6 +50,12 @@ class ArmResult:
     balanced_accuracy: Interval
     per_class: dict[str, dict[str, Interval]]
     per_seed: tuple[float, ...]
+
+    @property
+    def figures(self) -> tuple[Interval, ...]:
+        """Every interval shown of this arm."""
+        by_class = [each for figures in self.per_class.values() for each in figures.values()]
+        return (self.auc, self.balanced_accuracy, *by_class)
 
     def document(self) -> dict[str, Any]:
         """As JSON."""
@@ -133,8 +140,8 @@ def evaluate(
             every fault is named.
         SettingsError: for a device that is not there.
     """
-    _refuse_leaks(training, tuning, test, release)
-    _refuse_misfits(training, tuning, test.patches, release)
+    refuse_leaks(training, tuning, test, release)
+    refuse_misfits(training, tuning, test.patches, release)
     device = _device(settings)
     diet = _diet(training, tuning, test.patches, release, window)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
@@ -149,73 +156,6 @@ def evaluate(
         progress or Silent(),
     )
     return _judge(trainings, training, tuning, test.patches, release, settings, seed)
-
-
-def _refuse_leaks(training: PatchSet, tuning: PatchSet, test: HeldOut, release: Release) -> None:
-    """Raise `LeakageError` unless the three parts and the generator are apart."""
-    test.refuse_patients({*training.patients, *tuning.patients})
-    test.refuse_images(release)
-    shared = set(training.patients) & set(tuning.patients)
-    if shared:
-        raise LeakageError(
-            Fault(
-                "tuning set",
-                f"{len(shared)} of its patients are in the training set",
-                "patients of its own",
-                "split by patient",
-            )
-        )
-    if release.generator_digest not in {record.weights_digest for record in test.lineage}:
-        raise LeakageError(
-            Fault(
-                "test set",
-                "its lineage does not name the generator of the release",
-                "a HeldOut made with that generator's TrainingRecord",
-                "otherwise nobody knows whether the generator saw the test patients",
-            )
-        )
-
-
-def _refuse_misfits(training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release) -> None:
-    """Raise `CohortError` with every reason why these cannot be evaluated together."""
-    faults = []
-    shape = training.images.shape[1:]
-    if len(shape) != 3 or min(shape[1:]) < 8:
-        faults.append(Fault("training set", f"patches of {shape}", "2-D, at least 8x8 pixels"))
-    others = {"tuning set": tuning, "test set": test, "release": release}
-    for name, other in others.items():
-        for what, came, allowed in (
-            ("classes", other.classes, training.classes),
-            ("unit", other.unit.value, training.unit.value),
-        ):
-            if came != allowed:
-                faults.append(Fault(name, f"{what} {came}", f"those of training, {allowed}"))
-    pixels = {"tuning set": tuning.images, "test set": test.images, "release": release.pixels}
-    for name, images in pixels.items():
-        if images.shape[1:] != shape:
-            faults.append(
-                Fault(name, f"patches of {images.shape[1:]}", f"those of training: {shape}")
-            )
-    if len(training.classes) < 2:
-        faults.append(Fault("training set", f"classes {training.classes}", "at least 2 classes"))
-    for name, patches, least in (
-        ("training set", training, 1),
-        ("tuning set", tuning, 1),
-        ("test set", test, 2),
-    ):
-        word = "patients" if patches.patients_known else "patches"
-        for label, count in patches.patients_per_class().items():
-            if count < least:
-                allowed = f"at least {least} in each part"
-                action = f"add {word} of this class, or give this part a larger share"
-                faults.append(Fault(f"{name}: {label}", f"{count} {word}", allowed, action))
-    faults += [
-        Fault(f"release: {label}", "no synthetic patch", "at least 1 of each class")
-        for label, count in release.per_class().items()
-        if count == 0
-    ]
-    if faults:
-        raise CohortError(*faults)
 
 
 def _device(settings: EvaluationSettings) -> torch.device:
@@ -263,7 +203,7 @@ def _train_all(
     for classifier, arm, run in wanted:
         name = f"{classifier}_{arm.name}_{run}"
         own_seed = int(digest_of("evaluation", seed, classifier, arm.name, run)[:15], 16)
-        recipe = [settings.steps, settings.batch, settings.learning_rate]
+        recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
         if arm.synthetic:
             recipe += [settings.synthetic_per_batch, release_digest]
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
@@ -278,7 +218,7 @@ def _train_all(
                 settings,
                 own_seed,
                 device,
-                lambda steps, note=note: progress.advance(steps, note),
+                partial(progress.advance, note=note),
             )
             store.save(name, digest, scores)
         else:
@@ -306,7 +246,8 @@ def _judge(
     """From scores to the verdict."""
     rng = np.random.default_rng(int(digest_of("bootstrap", seed)[:15], 16))
     weights = patient_weights(test.patient_index, test.labels, settings.bootstrap, rng)
-    results, spreads = [], {}
+    results = []
+    spreads: dict[tuple[str, ArmName], Spread] = {}
     for (classifier, arm), of_seeds in trainings.items():
         scores = np.stack([each.test for each in of_seeds])
         decided = np.stack([decide(each.test, each.tuning, tuning.labels) for each in of_seeds])
@@ -317,6 +258,7 @@ def _judge(
         )
     comparisons = compare(spreads, settings.confidence, rng)
     sentence = verdict_sentence(comparisons, test, settings)
+    figures = [figure for result in results for figure in result.figures]
     return Evaluation(
         test=_counts(test),
         settings=settings,
@@ -324,7 +266,7 @@ def _judge(
         comparisons=comparisons,
         verdict=Verdict(overall(comparisons), sentence),
         protocol=protocol_sentences(training, tuning, test, release, settings, comparisons),
-        caveats=caveat_sentences(test, settings, comparisons),
+        caveats=caveat_sentences(test, settings, figures, comparisons),
     )
 
 

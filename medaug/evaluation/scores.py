@@ -28,7 +28,8 @@ class ScoreStore:
         if self.folder is None or not (path := self.folder / f"{name}.npz").is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            # np.load leaves a file that it cannot read open; this closes it.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if str(stored["digest"]) != digest:
                     return None
                 return Scores(stored["tuning"], stored["test"])

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from medaug.domain import PatchSet, Release
 from medaug.evaluation.comparison import MAIN, Comparison, overall
 from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
 
 FEW_PATIENTS = 30
@@ -35,33 +36,50 @@ def protocol_sentences(
     tests = sum(each.is_main for each in comparisons)
     return (
         f"Reference standard: the class that the source gives each lesion ({_list(test.classes)}).",
-        f"Training {_size(training)}; tuning {_size(tuning)}; test {_size(test)}. No test "
-        f"{unit[:-1] if unit == 'patients' else 'patch'} was seen by the generator or by a "
-        "classifier, and no test patch is synthetic.",
-        f"Index tests: {_list(settings.classifiers)}, from random weights, {settings.seeds} "
-        f"trainings of every arm with different seeds, {settings.steps} optimiser steps of "
-        f"{settings.batch} patches in every arm, classes in equal shares.",
-        f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
-        f"with real ones they fill {share} places of each batch. Classical augmentation (flip, "
-        "rotation, zoom, shift, filter, intensity, noise) applies to every patch of its arms.",
-        f"Tuning {unit} chose which of {CHECKPOINTS} checkpoints of a training was kept (macro "
-        "AUC) and each class's threshold (Youden's index); the test part was scored once.",
-        "AUC is one class against the rest, macro AUC the mean over classes. A patch is given the "
-        "class whose probability is the largest multiple of its threshold; sensitivity and "
-        "specificity follow, and balanced accuracy is the mean sensitivity.",
-        f"Values are means over seeds. Intervals ({_percent(settings.confidence)}, percentile) "
-        f"come from {settings.bootstrap} bootstrap samples of test {unit}, the same for all "
-        "arms, and from the spread between seeds beyond what these samples explain.",
-        f"The main comparison was fixed in advance: macro AUC of {MAIN[0]} against {MAIN[1]} "
-        f"({_count(tests, 'classifier')}). p values are corrected by Holm's method over all "
-        f"{len(comparisons)} comparisons; the intervals are not.",
+        (
+            f"Training {_size(training)}; tuning {_size(tuning)}; test {_size(test)}. No test "
+            f"{unit[:-1] if unit == 'patients' else 'patch'} was seen by the generator or by a "
+            "classifier, and no test patch is synthetic."
+        ),
+        (
+            f"Index tests: {_list(settings.classifiers)}, from random weights, {settings.seeds} "
+            f"trainings of every arm with different seeds, {settings.steps} optimiser steps of "
+            f"{settings.batch} patches in every arm, classes in equal shares."
+        ),
+        (
+            f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
+            f"with real ones they fill {share} places of each batch. Classical augmentation (flip, "
+            "rotation, zoom, shift, filter, intensity, noise) applies to every patch of its arms."
+        ),
+        (
+            f"Tuning {unit} chose which of {CHECKPOINTS} checkpoints of a training was kept (macro "
+            "AUC) and each class's threshold (Youden's index); the test part was scored once."
+        ),
+        (
+            "AUC is one class against the rest, macro AUC the mean over classes. A patch is given "
+            "the class whose probability is the largest multiple of its threshold; sensitivity and "
+            "specificity follow, and balanced accuracy is the mean sensitivity."
+        ),
+        (
+            f"Values are means over seeds. Intervals ({_percent(settings.confidence)}, percentile) "
+            f"come from {settings.bootstrap} bootstrap samples of test {unit}, the same for all "
+            "arms, and from the spread between seeds beyond what these samples explain."
+        ),
+        (
+            f"The main comparison was fixed in advance: macro AUC of {MAIN[0]} against {MAIN[1]} "
+            f"({_count(tests, 'classifier')}). p values are corrected by Holm's method over all "
+            f"{len(comparisons)} comparisons; the intervals are not."
+        ),
     )
 
 
 def caveat_sentences(
-    test: PatchSet, settings: EvaluationSettings, comparisons: Sequence[Comparison]
+    test: PatchSet,
+    settings: EvaluationSettings,
+    figures: Sequence[Interval],
+    comparisons: Sequence[Comparison],
 ) -> tuple[str, ...]:
-    """What the figures do not say."""
+    """What the figures do not say; ``figures`` are all that the report shows of the arms."""
     sentences = []
     if not test.patients_known:
         sentences.append(
@@ -84,6 +102,11 @@ def caveat_sentences(
         sentences.append(
             f"With {settings.seeds} seeds the luck of a training is hardly known; more seeds "
             "would narrow the intervals."
+        )
+    if any(figure.low == figure.high for figure in figures):
+        sentences.append(
+            "An interval without width means that no error occurred in this cohort, or nothing but "
+            "errors; resampling cannot show what did not occur, and the truth may lie elsewhere."
         )
     if any(
         each.verdict == "no evidence" and not each.difference.low <= 0 <= each.difference.high

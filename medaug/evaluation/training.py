@@ -98,7 +98,7 @@ def _train(
     slots = arm.synthetic_slots(settings.batch, settings.synthetic_per_batch)
     real = deal(diet.labels, settings.steps, settings.batch - slots, generator)
     synthetic = deal(diet.synthetic_labels, settings.steps, slots, generator)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
     best, kept, done = -1.0, network.state_dict(), 0
@@ -111,7 +111,7 @@ def _train(
         logits = network(images.to(device, memory_format=torch.channels_last))
         loss = functional.cross_entropy(logits, labels.to(device))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         if step + 1 in ends:
@@ -131,7 +131,7 @@ def _score(network: nn.Module, images: Tensor, device: torch.device) -> NDArray[
     network.eval()
     parts = [
         network(part.to(device, memory_format=torch.channels_last)).double().cpu()
-        for part in images.split(_SCORED_AT_ONCE)
+        for part in torch.split(images, _SCORED_AT_ONCE)
     ]
     scores: NDArray[np.float64] = torch.softmax(torch.cat(parts), dim=1).numpy()
     return scores
