@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial-"
+_ASIDE = f"{PARTIAL}old-"
 
 
 @contextmanager
@@ -39,11 +40,16 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         _flush(temporary)
         if temporary.is_dir() and path.exists():
-            # A folder cannot be renamed over a full one: set the old aside, then drop it.
-            aside = path.with_name(f"{PARTIAL}old-{path.name}")
+            # A folder cannot be renamed over a full one: set the old aside, then drop it. Killed
+            # between the two renames, `remove_partials` puts the old one back.
+            aside = path.with_name(f"{_ASIDE}{path.name}")
             remove(aside)
             path.rename(aside)
-            temporary.rename(path)
+            try:
+                temporary.rename(path)
+            except OSError:
+                aside.rename(path)
+                raise
             remove(aside)
         else:
             temporary.replace(path)
@@ -68,7 +74,11 @@ def remove(path: Path) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Delete what killed runs left under ``folder``."""
+    """Delete what killed runs left under ``folder``; put back what one had set aside."""
+    for aside in folder.rglob(f"{_ASIDE}*"):
+        original = aside.with_name(aside.name.removeprefix(_ASIDE))
+        if not original.exists():
+            aside.rename(original)
     for leftover in sorted(folder.rglob(f"{PARTIAL}*"), reverse=True):
         remove(leftover)
 
@@ -76,5 +86,6 @@ def remove_partials(folder: Path) -> None:
 def _flush(path: Path) -> None:
     for file in path.rglob("*") if path.is_dir() else [path]:
         if file.is_file():
-            with file.open("rb") as handle:
+            # Opened for writing: Windows flushes no other handle.
+            with file.open("r+b") as handle:
                 os.fsync(handle.fileno())

@@ -88,6 +88,10 @@ class PatchSet:
         lengths = {len(self.labels), len(self.patients), len(self.locations)}
         if lengths != {count} or (self.masks is not None and len(self.masks) != count):
             raise ValueError("every column of a PatchSet has one entry per patch")
+        if self.masks is not None and self.masks.shape[1:] != self.images.shape[2:]:
+            raise ValueError("masks are (patch, row, column), of the images' size")
+        if list(self.classes) != sorted(set(self.classes)):
+            raise ValueError(f"classes are sorted and each stands once, got {self.classes}")
         if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise ValueError("a label has no class")
 
@@ -99,9 +103,9 @@ class PatchSet:
         """SHA-256 over pixels, masks, labels, patients and places."""
         places = [[getattr(at, f.name) for f in fields(at)] for at in self.locations]
         tokens = [patient.token for patient in self.patients]
-        head = [list(self.classes), tokens, places, self.unit.value, self.patients_known]
+        meaning = [list(self.classes), self.unit.value, self.modality, self.patients_known]
         masks = np.zeros(0, np.bool_) if self.masks is None else self.masks
-        return digest_of(self.images, masks, self.labels, head)
+        return digest_of(self.images, masks, self.labels, [tokens, places, meaning])
 
     @cached_property
     def patient_order(self) -> tuple[PatientKey, ...]:
