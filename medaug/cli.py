@@ -52,7 +52,7 @@ def demo(
     patients: Annotated[int, typer.Option(min=1, help="Phantom patients to make.")] = 90,
     seed: Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")] = 0,
 ) -> None:
-    """Walk the whole road on a phantom cohort; ends with the report's path."""
+    """Walk the road on phantom patients; prints the report's path."""
     from medaug.config import load_pipeline
     from medaug.phantom import write_cohort
     from medaug.pipeline import run_pipeline
@@ -77,7 +77,7 @@ def run(
     settings: Settings = None,
     redo: Redo = False,
 ) -> None:
-    """Walk the whole road on real files: patches, generator, gate, release, verdict, report."""
+    """Walk the road on real files, from patches to the verdict."""
     _run_until("evaluate", pipeline, out, data, settings, redo)
     _say_verdict(out)
     typer.echo(out / "report.html")
@@ -92,7 +92,7 @@ def inspect(
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is there: series, lesions, patients; and what is refused, with the reason."""
+    """Show series, lesions and patients, and what is refused."""
     from medaug.config import load_pipeline, require_data
     from medaug.readers.identity import load_site_key
     from medaug.readers.source import guess_sources, scan
@@ -132,8 +132,8 @@ def _station(name: str, help_text: str) -> None:
 
 
 _station("extract", "Read the files and cut the patches.")
-_station("train", "Train the generator (extracts first, if that is not done).")
-_station("release", "Draw candidates, pass them through the gate, write what may leave.")
+_station("train", "Train the generator.")
+_station("release", "Pass candidates through the gate; write what may leave.")
 
 
 @app.command()
@@ -145,7 +145,7 @@ def evaluate(
     redo: Redo = False,
     as_json: Json = False,
 ) -> None:
-    """Say whether the release helps a classifier on patients that nobody trained on."""
+    """Say whether the release helps, on unseen patients."""
     _run_until("evaluate", pipeline, out, data, settings, redo)
     if as_json:
         typer.echo((out / "evaluation.json").read_text(encoding="utf-8"), nl=False)
@@ -172,7 +172,7 @@ def verify(
     release: Annotated[Path, typer.Argument(help="A release folder, as it was received.")],
     as_json: Json = False,
 ) -> None:
-    """Check a received release: every file, the policy, the marks. Needs no torch."""
+    """Check a received release. Needs no torch."""
     from medaug.export.verify import verify_release
 
     found = verify_release(release)
@@ -222,18 +222,19 @@ def main() -> None:
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
 
 
-def _guarded(work: Callable[[], Any]) -> int:
-    from click import ClickException
-    from click.exceptions import Abort, Exit
+# Newer typer carries its own copy of click: this is the base class in either.
+_UsageError: Any = typer.BadParameter.__base__
 
+
+def _guarded(work: Callable[[], Any]) -> int:
     try:
         work()
-    except ClickException as error:
+    except _UsageError as error:
         error.show()
         return 2
-    except Exit as done:
+    except typer.Exit as done:
         return int(done.exit_code)
-    except (Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("\nStopped. Nothing is lost: the same command goes on from here.", err=True)
         return 130
     except DisclosureError as refusal:

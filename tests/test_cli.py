@@ -126,7 +126,7 @@ class TestBadInput:
             (["run", "liver_ct", "--set", "generator.presett=x", "--data", "."], "'preset'"),
             (["inspect", "{empty}"], "empty"),
             (["report", "{empty}"], "no run.json"),
-            (["verify", "{empty}"], "release.json"),
+            (["verify", "{empty}"], "SHA256SUMS is missing"),
         ],
     )
     def test_each_is_answered(self, tmp_path: Path, arguments: list[str], says: str) -> None:
