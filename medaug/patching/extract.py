@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import Case, Lesion, LesionPatch, PatchLocation, Region
-from medaug.errors import Fault, SettingsError
+from medaug.errors import Fault, ReaderError, SettingsError
 from medaug.patching.resample import PatchGrid
 from medaug.patching.section import Section, largest, sections
 from medaug.patching.settings import EveryNth, PatchingSettings
@@ -59,7 +59,6 @@ def extract_patches(
     Raises:
         SettingsError: if the settings give millimetres to a picture without spacing, or none to
             a volume that has them.
-        ReaderError: from the volume, if its file turns out to be damaged.
     """
     _require_settings_for(case, settings)
     return (found for lesion in case.lesions for found in _of_lesion(case, lesion, settings))
@@ -173,7 +172,12 @@ def _cut_out(case: Case, lesion: Lesion, cut: _Cut, size: int) -> LesionPatch | 
     across = grid.reach((geometry.shape[axes[1]], geometry.shape[axes[2]]))
     region = dict(zip(axes, (slice(section.at, section.at + 1), *across), strict=True))
     block: Region = (region[0], region[1], region[2])
-    pixels = volume.read(block).transpose(axes)[0]
+    try:
+        pixels = volume.read(block).transpose(axes)[0]
+    except ReaderError as damage:
+        # Headers were sound and the pixels are not: this patch is lost, the others are not.
+        reason = f"slice {section.at} cannot be read: {damage.faults[0].came}"
+        return SkippedLesion(lesion.tracking_uid, lesion.label, case.key, reason)
     if not np.isfinite(pixels).all():
         reason = f"slice {section.at} holds values around it that are not finite numbers"
         return SkippedLesion(lesion.tracking_uid, lesion.label, case.key, reason)

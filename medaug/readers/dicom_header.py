@@ -15,16 +15,17 @@ from typing import BinaryIO
 import numpy as np
 from pydicom import Dataset, dcmread, uid
 from pydicom.datadict import tag_for_keyword
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 
 from medaug.readers.files import Refusal, SourceFile, is_archive, stray
 from medaug.readers.oddities import UNREADABLE, withheld
 
 ODD = "made the DICOM library warn (the texts are withheld: they may quote the file)"
 
-SEGMENTATIONS = {uid.SegmentationStorage, uid.LabelMapSegmentationStorage}
+LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
+SEGMENTATIONS = {uid.SegmentationStorage, LABEL_MAP_SEGMENTATION}
 
-_IMAGE_MODALITIES = frozenset("CT MR PT NM US MG CR DX XA RF IVUS OCT OPT OT SC".split())
+_IMAGE_MODALITIES = ("CT", "MR", "PT", "NM", "US", "MG", "CR", "DX", "XA", "RF")
 
 _LOSSY_CAPABLE = {
     uid.JPEGBaseline8Bit,
@@ -44,11 +45,28 @@ _WITHOUT_IMAGE = {
 }
 
 _TAGS = (
-    "SOPClassUID SOPInstanceUID SeriesInstanceUID FrameOfReferenceUID Modality ImageType Rows "
-    "Columns PixelSpacing ImageOrientationPatient ImagePositionPatient NumberOfFrames "
-    "SamplesPerPixel PhotometricInterpretation BitsAllocated RescaleSlope RescaleIntercept "
-    "RescaleType ModalityLUTSequence LossyImageCompression SyntheticData"
-).split()
+    "SOPClassUID",
+    "SOPInstanceUID",
+    "SeriesInstanceUID",
+    "FrameOfReferenceUID",
+    "Modality",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "PixelSpacing",
+    "ImageOrientationPatient",
+    "ImagePositionPatient",
+    "NumberOfFrames",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "BitsAllocated",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "ModalityLUTSequence",
+    "LossyImageCompression",
+    "SyntheticData",
+)
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,7 @@ class Plane:
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Slice:
     """One image file that can take part in a volume.
 
@@ -109,7 +127,7 @@ class SegmentationFile:
 
 
 def read_header(
-    file: SourceFile, patient_attribute: str, oddities: Counter[str]
+    file: SourceFile, patient_attribute: str, oddities: Counter[str] | None = None
 ) -> Slice | SegmentationFile | Refusal:
     """Read one file's header; a file that cannot be used gives its reason."""
     if is_archive(file.name):
@@ -153,6 +171,8 @@ def _judge(
     if _text(dataset, "SyntheticData") == "YES":
         return Refusal(file.name, "it is marked as synthetic (0008,001C)")
     if dataset.get("SOPClassUID") in SEGMENTATIONS:
+        if damage := _damage(dataset, stream):
+            return Refusal(file.name, f"a damaged segmentation: {damage}")
         return SegmentationFile(file, patient)
     reason = _not_an_image(dataset) or _not_a_slice(dataset) or _not_decodable(dataset)
     if reason:
@@ -211,9 +231,11 @@ def _not_decodable(dataset: Dataset) -> str:
     lossy = _text(dataset, "LossyImageCompression")
     if lossy == "01" or (syntax in _LOSSY_CAPABLE and lossy != "00"):
         return "lossy compression has changed its values: export it without loss"
-    if syntax is None or syntax not in uid.PixelDataTransferSyntaxes:
+    try:
+        available = get_decoder(syntax).is_available
+    except (NotImplementedError, AttributeError):
         return "an unknown transfer syntax: export it as Explicit VR Little Endian"
-    if syntax.is_compressed and not syntax.is_deflated and not get_decoder(syntax).is_available:
+    if not available:
         return f'its pixels are compressed ({syntax.name}): pip install "medaug[codecs]" reads them'
     return ""
 
@@ -274,7 +296,8 @@ def _damage(dataset: Dataset, stream: BinaryIO) -> str:
 
 
 def _native_bytes(dataset: Dataset) -> int:
-    return int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    pixels = int(dataset.get("NumberOfFrames") or 1) * int(dataset.Rows) * int(dataset.Columns)
+    return -(-pixels * int(dataset.BitsAllocated) // 8)
 
 
 def _reaches_delimiter(stream: BinaryIO) -> bool:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from medaug.errors import Fault, ReaderError
 from medaug.readers.settings import PatientRule
@@ -57,30 +57,39 @@ def source_folder(root: Path, path: str) -> Path:
     return folder
 
 
-def list_files(folder: Path, root: Path) -> list[SourceFile]:
+def list_files(folder: Path, root: Path) -> tuple[list[SourceFile], list[Refusal]]:
     """Every file below ``folder``, links followed, sorted by relative path.
 
-    Folders of earlier runs (they hold a ``run.json``) are passed over: a synthetic patch must
-    not be read back as a patient's.
+    Returns:
+        the files, and the folders that were not looked into: those that may not be read, and
+        those of earlier runs (they hold a ``run.json``), because a synthetic patch must not be
+        read back as a patient's.
     """
-    files = [
-        SourceFile(path, _shown(path, folder), _shown(path, root)) for path in _walk(folder, set())
-    ]
-    return sorted(files, key=lambda file: file.inside)
+    refused: list[Refusal] = []
 
+    def walk(at: Path, above: tuple[str, ...]) -> Iterator[Path]:
+        real = os.path.realpath(at)
+        if real in above:
+            return  # a link to a folder that holds it
+        if (at / "run.json").is_file():
+            refused.append(Refusal(_shown(at, root), "the folder of a medaug run"))
+            return
+        try:
+            with os.scandir(at) as entries:
+                listed = list(entries)
+        except PermissionError:
+            refused.append(Refusal(_shown(at, root), "a folder that may not be read"))
+            return
+        for entry in listed:
+            if entry.is_dir():
+                yield from walk(Path(entry.path), (*above, real))
+            elif entry.is_file() or entry.is_symlink():
+                yield Path(entry.path)
 
-def _walk(folder: Path, seen: set[str]) -> Iterator[Path]:
-    real = os.path.realpath(folder)
-    if real in seen or (folder / "run.json").is_file():
-        return
-    seen.add(real)
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
-    for entry in listed:
-        if entry.is_dir():
-            yield from _walk(Path(entry.path), seen)
-        else:
-            yield Path(entry.path)
+    files = (
+        SourceFile(path, _shown(path, folder), _shown(path, root)) for path in walk(folder, ())
+    )
+    return sorted(files, key=lambda file: file.inside), refused
 
 
 def _shown(path: Path, start: Path) -> str:
@@ -123,13 +132,6 @@ def patient_text(
         if named := found.group("patient"):
             return named, ""
     return folder.resolve().name, ""
-
-
-def common_folder(names: Sequence[str]) -> str:
-    """The deepest folder that holds all the names; "." for the root."""
-    parents = [PurePosixPath(name).parent.parts for name in names]
-    shared = os.path.commonprefix(parents)
-    return "/".join(shared) or "."
 
 
 def search(pattern: re.Pattern[str], file: SourceFile) -> dict[str, str] | None:

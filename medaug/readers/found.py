@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from medaug.domain import Case
 from medaug.readers.files import Refusal
+
+UNMARKED = "no lesion is marked in it"
+OFF_GRID = "it lies on another grid than the image"
+GRID_MM = 0.05
+"""A mask lies on an image's grid when their voxels agree within this."""
 
 Kind = Literal["dicom", "nifti", "images"]
 
@@ -18,7 +24,7 @@ class Opened:
 
     case: Case | None
     refused: tuple[Refusal, ...] = ()
-    notes: tuple[str, ...] = ()
+    oddities: Mapping[str, int] = field(default_factory=dict)
 
 
 class CaseFiles(Protocol):
@@ -46,8 +52,16 @@ class CaseFiles(Protocol):
 
 @dataclass(eq=False)
 class Found:
-    """What one reader found in its source."""
+    """What one reader found in its source.
+
+    Attributes:
+        cases: what can be opened.
+        refused: files that cannot be used.
+        used: files that are used and belong to no case, such as label tables.
+        oddities: how many files each remark is true of; it follows the words "N file(s)".
+    """
 
     cases: list[CaseFiles] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
     oddities: Counter[str] = field(default_factory=Counter)

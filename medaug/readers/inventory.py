@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -139,10 +139,10 @@ class Inventory:
                     "spacing_mm": None if case.spacing_mm is None else list(case.spacing_mm),
                     "patient": case.patient,
                     "files": case.files,
-                    "lesions": [vars(lesion) for lesion in case.lesions],
+                    "lesions": [asdict(lesion) for lesion in case.lesions],
                 }
                 for case in self.cases
             ],
-            "refused": [vars(entry) for entry in self.refused],
+            "refused": [asdict(entry) for entry in self.refused],
             "notes": list(self.notes),
         }

@@ -4,8 +4,11 @@ Patterns are regular expressions, searched in the path of a file relative to its
 ``/`` between folders on every system. Named groups say what a part of the path means:
 ``(?P<patient>...)``, ``(?P<label>...)``.
 
->>> ImagesSource(kind="images", pattern=r"(?P<label>benign|malignant)/P(?P<patient>[0-9]+)")
-ImagesSource(kind='images', path='.', ...)
+>>> source = ImagesSource(
+...     kind="images", pattern=r"(?P<label>benign|malignant)/P(?P<patient>[0-9]+)"
+... )
+>>> source.pattern.search("benign/P0017_left.png").groupdict()
+{'label': 'benign', 'patient': '0017'}
 """
 
 from __future__ import annotations
@@ -29,6 +32,11 @@ def _as_text(value: Any) -> Any:
 
 
 ClassNames = Annotated[dict[str, str], BeforeValidator(_as_text)]
+
+
+def _need_group(pattern: re.Pattern[str] | None, group: str) -> None:
+    if pattern is not None and group not in pattern.groupindex:
+        raise ValueError(f"the pattern {pattern.pattern!r} needs a group (?P<{group}>...)")
 
 
 class _Settings(BaseModel):
@@ -203,8 +211,3 @@ class ImagesSource(_Source):
 
 
 SourceSettings = Annotated[DicomSource | NiftiSource | ImagesSource, Field(discriminator="kind")]
-
-
-def _need_group(pattern: re.Pattern[str] | None, group: str) -> None:
-    if pattern is not None and group not in pattern.groupindex:
-        raise ValueError(f"the pattern {pattern.pattern!r} needs a group (?P<{group}>...)")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from medaug.domain import Case, Geometry, Lesion, LesionPatch, PatientKey, Unit, Volume
-from medaug.errors import SettingsError
+from medaug.errors import Fault, ReaderError, SettingsError
 from medaug.patching.extract import SkippedLesion, extract_patches
 from medaug.patching.resample import PatchGrid
 from medaug.patching.section import View
@@ -121,6 +121,20 @@ class TestUnits:
         )
         (skipped,) = cut(case)
         assert "not finite" in skipped.reason
+
+    def test_damaged_pixels_lose_their_patch_and_no_other(self, make_case, cube, ball):
+        case = make_case(cube(80, (1, 1, 5)), flat, ball(20))
+
+        def decode(region):
+            if region[2].start == 8:
+                raise ReaderError(Fault("ct/0008", "the pixel data end early"))
+            return case.volume.decode(region)
+
+        volume = Volume(case.volume.geometry, "CT", Unit.HOUNSFIELD, decode)
+        found = cut(Case("case", case.patient, volume, case.lesions), slices="all")
+        lost = [one for one in found if isinstance(one, SkippedLesion)]
+        assert [one.reason for one in lost] == ["slice 8 cannot be read: the pixel data end early"]
+        assert len(found) > 1
 
 
 class TestReading:
