@@ -14,6 +14,7 @@ writes a folder of them, half as DICOM CT + DICOM SEG, half as NIfTI + label map
 
 from medaug.phantom.cohort import write_cohort
 from medaug.phantom.dealing import KINDS, Kind
-from medaug.phantom.patient import PhantomLesion, PhantomPatient, make_patient
+from medaug.phantom.lesions import PhantomLesion
+from medaug.phantom.patient import PhantomPatient, make_patient
 
 __all__ = ["KINDS", "Kind", "PhantomLesion", "PhantomPatient", "make_patient", "write_cohort"]

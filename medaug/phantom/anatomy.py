@@ -89,7 +89,7 @@ def draw_abdomen(
         _carve(liver, geometry, organ)
 
     voxels = _trunk(rng, axes, habitus)
-    _lung(voxels, axes, cavity, habitus)
+    _lung(voxels, axes, cavity, liver, habitus)
     for organ in _bowel(rng):
         _paint(voxels, geometry, organ, within=cavity)
     parenchyma = habitus.parenchyma + 3 * waves(rng, axes, (35, 90))
@@ -128,10 +128,11 @@ def _trunk(rng: np.random.Generator, axes: Axes, habitus: Habitus) -> Field:
     return voxels
 
 
-def _lung(voxels: Field, axes: Axes, cavity: Field, habitus: Habitus) -> None:
+def _lung(voxels: Field, axes: Axes, cavity: Field, liver: Field, habitus: Habitus) -> None:
     """Lung between the wall and a diaphragm that lies a few mm over the liver."""
     size = habitus.liver
-    dome = ellipsoid_depth(axes, (28, 0, -6), (114 * size, 96 * size, 82 * size))
+    arch = ellipsoid_depth(axes, (28, 0, -6), (110 * size, 92 * size, 68 * size))
+    dome = np.maximum(arch, liver + 2)
     depth = np.minimum(np.minimum(-dome, cavity + 1), axes[2] - 12)
     voxels += step(depth, SOFT_MM) * (np.float32(-860) - voxels)
 
@@ -188,8 +189,9 @@ def _carve(liver: Field, geometry: Geometry, organ: Organ) -> None:
 
 def _spine_depth(axes: Axes) -> Field:
     """Depth (i, j, 1) in the vertebral body."""
-    return ellipsoid_depth((axes[0], axes[1], np.zeros((1, 1, 1), np.float32)),
-                           (0, -62, 0), (23, 18, 18))
+    return ellipsoid_depth(
+        (axes[0], axes[1], np.zeros((1, 1, 1), np.float32)), (0, -62, 0), (23, 18, 18)
+    )
 
 
 def _spine(voxels: Field, axes: Axes) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from medaug.domain import Geometry, Region
 
@@ -29,9 +29,7 @@ def axial_geometry(
     return Geometry((size, size, slices), affine)
 
 
-def millimetres(
-    geometry: Geometry, region: Region | None = None, planes: int = 1
-) -> Axes:
+def millimetres(geometry: Geometry, region: Region | None = None, planes: int = 1) -> Axes:
     """RAS coordinates (i, 1, 1), (1, j, 1), (1, 1, k * planes) of a region's voxel centres.
 
     With several ``planes``, each slice is cut into that many equally thick sheets.
@@ -50,9 +48,7 @@ def millimetres(
     return axes[0], axes[1], axes[2]
 
 
-def box_around(
-    geometry: Geometry, centre: Sequence[float], reach_mm: float | Sequence[float]
-) -> Region | None:
+def box_around(geometry: Geometry, centre: ArrayLike, reach_mm: ArrayLike) -> Region | None:
     """The voxels within ``reach_mm`` (one number, or one per axis) of ``centre``; None if none."""
     reach = np.broadcast_to(np.asarray(reach_mm, dtype=np.float64), (3,))
     at = geometry.index(centre)
@@ -66,7 +62,8 @@ def box_around(
 def fold(sheets: Field, planes: int = PLANES) -> Field:
     """Average the sheets (i, j, k * planes) of each slice: (i, j, k)."""
     columns, rows, depth = sheets.shape
-    return sheets.reshape(columns, rows, depth // planes, planes).mean(axis=3, dtype=np.float32)
+    split = sheets.reshape(columns, rows, depth // planes, planes)
+    return np.asarray(split.mean(axis=3, dtype=np.float32))
 
 
 def step(depth_mm: Field, softness_mm: float) -> Field:
@@ -81,12 +78,12 @@ def blend(voxels: Field, region: Region | None, share: Field, hu: Field | float)
         under += share * (np.asarray(hu, dtype=np.float32) - under)
 
 
-def ellipsoid_depth(
-    axes: Axes, centre: Sequence[float], radii: Sequence[float]
-) -> Field:
+def ellipsoid_depth(axes: Axes, centre: Sequence[float], radii: Sequence[float]) -> Field:
     """Depth (mm, positive inside; exact on the surface, approximate off it) of an ellipsoid."""
-    squares = [((a - np.float32(c)) / np.float32(r)) ** 2
-               for a, c, r in zip(axes, centre, radii, strict=True)]
+    squares = [
+        ((a - np.float32(c)) / np.float32(r)) ** 2
+        for a, c, r in zip(axes, centre, radii, strict=True)
+    ]
     reach = np.sqrt(squares[0] + squares[1] + squares[2])
     return np.asarray((1 - reach) * np.float32(min(radii)))
 
@@ -106,8 +103,9 @@ def waves(
         direction = rng.standard_normal(3)
         direction *= 2 * np.pi / (np.linalg.norm(direction) * rng.uniform(*wavelength_mm))
         phase = rng.uniform(0, 2 * np.pi)
-        x, y, z = (np.exp(1j * (k * a)).astype(np.complex64)
-                   for k, a in zip(direction, axes, strict=True))
+        x, y, z = (
+            np.exp(1j * (k * a)).astype(np.complex64) for k, a in zip(direction, axes, strict=True)
+        )
         plane = x * y * np.complex64(np.exp(1j * phase))
         total += plane.real * z.real - plane.imag * z.imag
     return total * np.float32(np.sqrt(2 / count))

@@ -26,10 +26,20 @@ from scipy import ndimage
 from medaug.domain import Geometry, Region
 from medaug.phantom.anatomy import Habitus
 from medaug.phantom.dealing import Kind
-from medaug.phantom.grid import PLANES, Axes, Field, blend, box_around, fold, millimetres, step, waves
-from medaug.phantom.lobed import FURTHEST, LobedShape, Vector
+from medaug.phantom.grid import (
+    PLANES,
+    Axes,
+    Field,
+    blend,
+    box_around,
+    fold,
+    millimetres,
+    step,
+    waves,
+)
+from medaug.phantom.lobed import FURTHEST, LobedShape
 
-LEAST_CONTRAST = 15.0  # HU by which solid tissue of a lesion lies below the parenchyma
+LEAST_CONTRAST = 20.0  # HU by which solid tissue of a lesion lies below the parenchyma
 BORDER_MM = 0.8  # spread of a sharp border: the scanner's resolution
 
 
@@ -73,13 +83,11 @@ def draw_lesion(
     share, hu = look(rng, shape, axes, depth, reach, habitus)
     folded = fold(share)
     tissue = fold(share * hu) / np.maximum(folded, np.float32(1e-6))
-    blend(voxels, region, folded, tissue)
+    blend(voxels, region, folded, np.asarray(tissue, dtype=np.float32))
     return region, _largest_piece(fold(step(depth, BORDER_MM)) >= 0.5)
 
 
-Look = Callable[
-    [np.random.Generator, LobedShape, Axes, Field, Field, Habitus], tuple[Field, Field]
-]
+Look = Callable[[np.random.Generator, LobedShape, Axes, Field, Field, Habitus], tuple[Field, Field]]
 
 
 def _cyst(
@@ -102,17 +110,17 @@ def _metastasis(
     habitus: Habitus,
 ) -> tuple[Field, Field]:
     radius = shape.scale
-    softness = min(rng.uniform(0.6, 1.8), radius / 5)
+    softness = min(rng.uniform(0.6, 1.8), radius / 6)
     share = 1 / (1 + np.exp(np.clip(-depth / np.float32(softness), -30, 30)))
     solid = _solid_hu(rng, habitus)
     hu = solid + 6 * waves(rng, axes, (8, 24), count=8)
     if rng.random() < 0.4 and radius > 7:
         core = step(np.float32(rng.uniform(0.45, 0.75)) - reach, 0.3)
         hu += core * (np.float32(rng.uniform(10, 35)) - hu)
-    if rng.random() < 0.65:
+    if rng.random() < 0.6 and radius > 5.5:
         # An uneven rim, up to or a little above the parenchyma.
         width = min(rng.uniform(1.2, 2.6), radius / 4)
-        height = rng.uniform(0.6, 1.0) * (habitus.parenchyma + rng.uniform(0, 25) - solid)
+        height = rng.uniform(0.6, 1.0) * (habitus.parenchyma + rng.uniform(0, 20) - solid)
         band = np.exp(-(((depth - np.float32(1.2 * width)) / np.float32(width)) ** 2))
         uneven = np.clip(1 + np.float32(0.4) * waves(rng, axes, (10, 30), count=6), 0, 1.6)
         hu += np.float32(height) * band * uneven
@@ -129,15 +137,20 @@ def _haemangioma(
 ) -> tuple[Field, Field]:
     radius = shape.scale
     hu = np.full_like(depth, _solid_hu(rng, habitus)) + 4 * waves(rng, axes, (8, 24), count=6)
-    filling = rng.uniform(0.22, 0.45)  # how far the contrast agent has come
-    enhanced = habitus.blood - rng.uniform(0, 22)
-    for _ in range(int(rng.integers(4, 10))):
+    # How far the contrast agent has come; small haemangiomas fill in sooner.
+    filling = rng.uniform(0.22, 0.42) * (1.3 if radius < 8 else 1.0)
+    nodules = np.full_like(depth, -np.inf)
+    for _ in range(int(rng.integers(6, 15))):
         direction = rng.standard_normal(3)
         direction /= np.linalg.norm(direction)
-        at = shape.within(direction, rng.uniform(0.7, 0.95))
-        size = radius * filling * rng.uniform(0.7, 1.3)
-        nodule = size - np.sqrt(sum((a - np.float32(c)) ** 2 for a, c in zip(axes, at, strict=True)))
-        hu += step(nodule, max(BORDER_MM, 0.25 * size)) * (np.float32(enhanced) - hu)
+        at = shape.within(direction[None], rng.uniform(0.7, 0.95))[0]
+        size = np.float32(radius * filling * rng.uniform(0.6, 1.3))
+        x, y, z = (a - np.float32(c) for a, c in zip(axes, at, strict=True))
+        np.maximum(nodules, size - np.sqrt(x**2 + y**2 + z**2), out=nodules)
+    # Neighbouring nodules run together and none is a ball.
+    nodules += np.float32(0.1 * radius * filling) * waves(rng, axes, (5, 15), count=8)
+    enhanced = np.float32(habitus.blood - rng.uniform(0, 15))
+    hu += step(nodules, max(BORDER_MM, 0.3 * radius * filling)) * (enhanced - hu)
     return step(depth, 2 * BORDER_MM), hu
 
 

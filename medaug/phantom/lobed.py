@@ -1,8 +1,8 @@
-"""The shape of a lesion: an ellipsoid with lobes, of known centre and volume.
+r"""The shape of a lesion: an ellipsoid with lobes, of known centre and volume.
 
 A star-shaped body: along every direction u from a middle, the surface lies at
 
-.. math:: r(u) = s \\, (1 + \\sum_w a_w \\sin(k_w \\cdot u + \\phi_w))
+.. math:: r(u) = s \, (1 + \sum_w a_w \sin(k_w \cdot u + \phi_w))
 
 in a frame that is rotated and stretched (determinant 1). The scale s and the middle are chosen so
 that the volume is that of a ball of the nominal diameter and the centroid is the nominal centre.
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from medaug.phantom.grid import Axes, Field
 
 Vector = NDArray[np.float64]
+_WAVES = 6
 
-# Roundness: how far lobes and stretching may carry the surface beyond the nominal radius.
-FURTHEST = 1.45
+FURTHEST = 1.4  # of the nominal radius: no point of a lesion lies further from its centre
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +47,26 @@ class LobedShape:
     def draw(
         cls, rng: np.random.Generator, centre: Vector, diameter_mm: float, lobes: float
     ) -> LobedShape:
-        """Draw a shape; ``lobes`` is the spread of r(u), as a share of the radius."""
-        rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
-        stretch = np.exp(rng.uniform(-0.16, 0.16, 3))
-        stretch /= np.cbrt(stretch.prod())
-        to_ball = np.diag(1 / stretch) @ rotation.T
-        count = 6
-        waves = rng.standard_normal((count, 3))
-        waves *= rng.uniform(2.0, 5.0, (count, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
-        heights = rng.dirichlet(np.full(count, 3.0)) ** 0.5 * lobes * np.sqrt(2)
-        phases = rng.uniform(0, 2 * np.pi, count)
-        shape = cls(np.asarray(centre), to_ball, 1.0, waves, heights, phases)
-        return shape._settled(diameter_mm / 2)
+        """Draw shapes until one lies within `FURTHEST`.
+
+        Args:
+            rng: source of randomness.
+            centre: centroid, RAS mm.
+            diameter_mm: of the ball of the same volume.
+            lobes: spread (standard deviation) of r(u), as a share of the radius.
+        """
+        while True:
+            rotation, _ = np.linalg.qr(rng.standard_normal((3, 3)))
+            stretch = np.exp(rng.uniform(-0.16, 0.16, 3))
+            to_ball = np.diag(np.cbrt(stretch.prod()) / stretch) @ rotation.T
+            waves = rng.standard_normal((_WAVES, 3))
+            waves *= rng.uniform(2, 5, (_WAVES, 1)) / np.linalg.norm(waves, axis=1, keepdims=True)
+            heights = np.sqrt(2 * rng.dirichlet(np.full(_WAVES, 3.0))) * lobes
+            phases = rng.uniform(0, 2 * np.pi, _WAVES)
+            shape = cls(centre, to_ball, 1.0, waves, heights, phases)._settled(diameter_mm / 2)
+            surface = shape.within(_directions(512), 1.0)
+            if np.linalg.norm(surface - centre, axis=1).max() <= FURTHEST * diameter_mm / 2:
+                return shape
 
     def _settled(self, radius: float) -> LobedShape:
         """The same body with the volume of a ball of ``radius`` and its centroid at `middle`."""
@@ -88,11 +96,10 @@ class LobedShape:
         surface = self.surface(balled[0] / out, balled[1] / out, balled[2] / out)
         return surface - out, out / surface
 
-    def within(self, direction: Vector, reach: float) -> Vector:
-        """The point (RAS mm) at ``reach`` of the way to the surface along a unit direction."""
-        x, y, z = direction.astype(np.float32).reshape(3, 1)
-        out = float(self.surface(x, y, z)[0]) * reach
-        return np.asarray(self.middle + np.linalg.inv(self.to_ball) @ (direction * out))
+    def within(self, directions: Vector, reach: float) -> Vector:
+        """The points (n, 3), RAS mm, at ``reach`` of the way to the surface along unit vectors."""
+        out = self.surface(*directions.T.astype(np.float32)) * reach
+        return np.asarray(self.middle + (directions * out[:, None]) @ np.linalg.inv(self.to_ball).T)
 
 
 def _directions(count: int) -> Vector:

@@ -1,9 +1,9 @@
-"""CT noise is not white: filtered back-projection gives it a band of spatial frequencies.
+r"""CT noise is not white: filtered back-projection gives it a band of spatial frequencies.
 
 The ramp filter removes the low frequencies and the kernel's roll-off the high ones, so the
 in-plane noise power spectrum rises in proportion to the frequency and falls again [1]_:
 
-.. math:: NPS(f) \\propto f \\, \\exp(-(f / f_c)^2), \\quad f_{peak} = f_c / \\sqrt 2
+.. math:: NPS(f) \propto f \, \exp(-(f / f_c)^2), \quad f_{peak} = f_c / \sqrt 2
 
 .. [1] Riederer, Pelc, Chesler 1978, doi:10.1088/0031-9155/23/3/008
 """

@@ -15,12 +15,12 @@ from medaug.domain import Geometry
 from medaug.phantom.dealing import Kind
 from medaug.phantom.grid import Field
 from medaug.phantom.lesions import PhantomLesion
+from medaug.phantom.lobed import FURTHEST
 
 SMALLEST_MM, LARGEST_MM = 8.0, 60.0
-ROOM = 1.25  # of the nominal radius that must lie inside the liver
-FURTHEST_OUT = 1.3  # of the nominal radius that another lesion keeps away from
 GAP_MM = 8.0  # more than a voxel's diagonal, so that two lesions never touch
 SHRINK = 0.88
+SURROUND_MM = 32.0  # of the slice that is to be seen around a lesion's centre
 _COARSE = 3  # room is searched on every third pixel
 
 
@@ -32,19 +32,23 @@ def place_lesions(
     dx, dy, dz = geometry.spacing
     room = ndimage.distance_transform_edt(inside, sampling=(dx * _COARSE, dy * _COARSE, dz))
     room = room[1:-1, 1:-1, 1:-1]
-    index = np.stack(np.indices(room.shape), axis=-1) * (_COARSE, _COARSE, 1)
+    index = np.moveaxis(np.indices(room.shape), 0, -1) * (_COARSE, _COARSE, 1)
     at = geometry.world(index)
+    for axis in (0, 1):
+        margin = round(SURROUND_MM / (geometry.spacing[axis] * _COARSE))
+        edges = np.moveaxis(room, axis, 0)
+        edges[:margin] = edges[-margin:] = 0
     sizes = np.exp(rng.uniform(np.log(SMALLEST_MM), np.log(LARGEST_MM), len(kinds)))
     placed: list[PhantomLesion] = []
     for which in np.argsort(-sizes):
         diameter = float(sizes[which])
-        while not (fits := np.flatnonzero(room > ROOM * diameter / 2)).size:
+        while not (fits := np.flatnonzero(room > FURTHEST * diameter / 2)).size:
             diameter *= SHRINK
         spot = at.reshape(-1, 3)[rng.choice(fits)]
         # Off the grid by up to half a voxel, as nature would have it.
         spot = spot + rng.uniform(-0.5, 0.5, 3) * geometry.spacing
         centre = (float(spot[0]), float(spot[1]), float(spot[2]))
         placed.append(PhantomLesion(kinds[which], centre, diameter))
-        taken = np.linalg.norm(at - spot, axis=-1) - FURTHEST_OUT * diameter / 2 - GAP_MM
+        taken = np.linalg.norm(at - spot, axis=-1) - FURTHEST * diameter / 2 - GAP_MM
         room = np.minimum(room, taken)
     return tuple(placed)
