@@ -1,9 +1,14 @@
-"""Patches as the copy check looks at them: 64x64, two scales, a circular field of view.
+"""Patches as the copy check looks at them: 64x64, two scales, local contrast.
 
-Every patch is resampled to 64x64 and looked at twice: through a low-pass (Gaussian, 2 px), where
-anatomy shows and noise does not, and through a band-pass (Gaussian 0.6 px minus Gaussian 2 px), where
-a noise pattern or a texture is as good as a fingerprint. A circular mask of radius 30 px makes
-all orientations equal.
+Every patch is resampled to 64x64 and looked at twice, through differences of Gaussians: ``low``
+(2 − 4 px), where anatomy shows and noise hardly does, and ``band`` (1 − 2 px), where a texture or
+a noise pattern is as good as a fingerprint. Each view is divided by its local standard deviation.
+
+Both steps are there because of real patches. A plain low-pass view (Gaussian 2 px) shows the blob
+that every lesion patch has in its middle: fresh mammography masses reach a correlation of 0.98
+with some training patch, as high as a shifted or noisy copy. And without the local contrast a
+few sharp edges (film borders, pleura) decide the correlation; two unrelated patches
+with the same edge then look like copies, and the limit calibrated on them lets copies pass.
 
 >>> views = Views.of(np.random.default_rng(0).normal(size=(3, 50, 50)).astype(np.float32))
 >>> views.low.shape, views.band.shape
@@ -23,34 +28,41 @@ Floats = NDArray[np.float32]
 
 SIDE = 64
 RADIUS = 30.0
-LOW_SIGMA = 2.0
-BAND_SIGMA = 0.6
+LOW_SIGMAS = (2.0, 4.0)
+BAND_SIGMAS = (1.0, 2.0)
+LOW_NEIGHBOURHOOD = 8.0
+BAND_NEIGHBOURHOOD = 6.0
 
-# Below this share of a patch's own range, what is left after filtering is rounding error.
+# Share of the picture's mean energy added to the local energy, so that empty regions stay quiet.
+QUIET = 0.1
+# What is smaller than this, relative to the picture's own level, is rounding error.
 FLAT = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Both views of a stack of pictures, each (picture, 64, 64) float32.
-
-    Intensities are shifted and scaled per picture to mean 0 and standard deviation 1, which no
-    correlation notices, so that float32 suffices whatever the unit. A constant picture is all 0.
-    """
+    """Both views of a stack of pictures, each (picture, 64, 64) float32; a constant one is 0."""
 
     low: Floats
     band: Floats
 
     @classmethod
     def of(cls, pictures: Floats) -> Views:
-        """The views of ``pictures`` (picture, row, column), of any size."""
-        plain = resized(pictures, SIDE)
-        mean = plain.mean(axis=(1, 2), keepdims=True)
-        deviation = plain.std(axis=(1, 2), keepdims=True)
-        flat = deviation <= FLAT * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
-        plain = np.where(flat, 0.0, (plain - mean) / np.where(flat, 1.0, deviation))
-        low = _smooth(plain, LOW_SIGMA)
-        return cls(low, _smooth(plain, BAND_SIGMA) - low)
+        """The views of ``pictures`` (picture, row, column), of any size and unit."""
+        plain = unit_contrast(resized(pictures, SIDE))
+        return cls(
+            _local_contrast(_between(plain, *LOW_SIGMAS), LOW_NEIGHBOURHOOD),
+            _local_contrast(_between(plain, *BAND_SIGMAS), BAND_NEIGHBOURHOOD),
+        )
+
+
+def unit_contrast(pictures: Floats) -> Floats:
+    """Each picture with mean 0 and standard deviation 1; a constant one becomes 0."""
+    mean = pictures.mean(axis=(1, 2), keepdims=True)
+    deviation = pictures.std(axis=(1, 2), keepdims=True)
+    flat = deviation <= FLAT * np.maximum(np.abs(mean), np.finfo(np.float32).tiny)
+    scaled = (pictures - mean) / np.where(flat, 1, deviation)
+    return np.asarray(np.where(flat, 0, scaled), dtype=np.float32)
 
 
 def resized(pictures: Floats, side: int) -> Floats:
@@ -66,7 +78,7 @@ def resized(pictures: Floats, side: int) -> Floats:
 def disc(side: int, radius: float) -> NDArray[np.bool_]:
     """The circular mask: pixels whose centre lies within ``radius`` of the patch's centre."""
     at = np.arange(side) - (side - 1) / 2
-    return np.hypot(at[:, None], at[None, :]) < radius
+    return np.asarray(np.hypot(at[:, None], at[None, :]) < radius)
 
 
 def standardised(vectors: Floats, axis: int) -> Floats:
@@ -77,6 +89,12 @@ def standardised(vectors: Floats, axis: int) -> Floats:
     return np.asarray(centred * np.where(enough, 1 / np.where(enough, length, 1), 0), np.float32)
 
 
+def smooth(pictures: Floats, sigma: float) -> Floats:
+    """Gaussian filter of each picture (picture, row, column); borders are repeated."""
+    blurred = gaussian_filter(pictures, (0.0, sigma, sigma), mode="nearest")
+    return np.asarray(blurred, dtype=np.float32)
+
+
 @cache
 def _resampling(size: int, side: int) -> Floats:
     """The (side, size) matrix of a triangle filter, rows summing to one."""
@@ -84,12 +102,18 @@ def _resampling(size: int, side: int) -> Floats:
     centres = (np.arange(side) + 0.5) * step - 0.5
     distance = np.abs(np.arange(size)[None, :] - np.clip(centres, 0, size - 1)[:, None])
     weights = np.clip(1 - distance / max(step, 1.0), 0, None)
-    matrix = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    matrix: Floats = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     matrix.setflags(write=False)
     return matrix
 
 
-def _smooth(pictures: Floats, sigma: float) -> Floats:
-    return np.asarray(
-        gaussian_filter(pictures, (0.0, sigma, sigma), mode="nearest"), dtype=np.float32
-    )
+def _between(pictures: Floats, fine: float, coarse: float) -> Floats:
+    return np.asarray(smooth(pictures, fine) - smooth(pictures, coarse), dtype=np.float32)
+
+
+def _local_contrast(view: Floats, neighbourhood: float) -> Floats:
+    energy = np.square(view)
+    quiet = QUIET * energy.mean(axis=(1, 2), keepdims=True)
+    local = np.sqrt(np.maximum(smooth(energy, neighbourhood), 0) + quiet)
+    empty = local <= FLAT
+    return np.asarray(np.where(empty, 0, view / np.where(empty, 1, local)), dtype=np.float32)

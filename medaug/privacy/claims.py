@@ -1,0 +1,116 @@
+"""What may be said about a release: sentences made from figures, and words that never fit.
+
+The sentences say what was measured and on how many patients. None says that a release is without
+risk, because no check here can show that.
+
+>>> forbidden_words("The patches are fully anonymised and safe to share.")
+['anonymised', 'safe']
+>>> forbidden_words("Weights are safetensors; patients are pseudonyms.")
+[]
+"""
+
+from __future__ import annotations
+
+import re
+
+_FORBIDDEN = re.compile(
+    r"""\banonym\w*
+    | \bde-?identif\w*
+    | \b(?:GDPR|HIPAA)[-\s]+complian\w*
+    | \bno\s+re-?identification\b
+    | \bre-?identification\s+(?:is\s+)?(?:not\s+possible|impossible)
+    | \b(?:un)?safe(?:ly)?\b
+    | \bpass(?:es|ed)?\s+(?:the\s+)?DCR\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+
+WITHHELD = (
+    "Withheld samples were closer to a training patient than a new real patient typically is: "
+    "a heuristic that gives no differential-privacy guarantee and may itself reveal information."
+)
+EMPIRICAL = (
+    "Mode empirical: the checks see the training patches. No differential privacy is claimed, and "
+    "no membership-inference attack was run on this release."
+)
+STAGE = (
+    "The copy check looks at mirrored, turned, shifted, rescaled and inverted copies. "
+    "Copies that are turned by free angles, covered by strong noise or mixed from several patients "
+    "may pass it."
+)
+PATCH_LEVEL = (
+    "Patch-level only: the source names no patients, so patches of one patient may stand in the "
+    "training and in the calibration part, and no statement about patients can be made."
+)
+
+
+def forbidden_words(text: str) -> list[str]:
+    """Every phrase in ``text`` that a release must not say about itself, in order."""
+    return [found.group() for found in _FORBIDDEN.finditer(text)]
+
+
+def calibration_phrase(*, patients: int, bound: float, wanted: float, patients_known: bool) -> str:
+    """What the copy limit promises about a new real patient, and on what evidence."""
+    whom = "patients" if patients_known else "patches"
+    phrase = (
+        f"calibrated so that at most {_percent(max(bound, wanted))} of new real {whom} would be "
+        f"rejected (95 % confidence, {patients} {whom})"
+    )
+    if bound > wanted:
+        phrase += f"; {_percent(wanted)} was wanted and {patients} {whom} cannot show it"
+    return phrase
+
+
+def calibration_sentence(phrase: str) -> str:
+    """The same as a sentence of its own."""
+    return f"The copy threshold is {phrase}."
+
+
+def copy_sentence(samples: int, calibration: str) -> str:
+    """The one sentence about copies; ``calibration`` is `calibration_phrase`."""
+    return f"{samples} samples; none exceeded the copy threshold, {calibration}."
+
+
+def duplicate_sentence(limit: float, highest: float) -> str:
+    """How alike the two most alike samples are."""
+    return (
+        f"No two samples correlate above {limit:g} in any of 8 orientations and small shifts; "
+        f"the highest correlation is {highest:.3f}."
+    )
+
+
+def acceptance_sentence(label: str, accepted: int, drawn: int) -> str:
+    """Acceptance of a class: rare lesions are turned away most."""
+    return (
+        f"Class {label}: {accepted} of {drawn} candidates accepted ({_percent(accepted / drawn)})."
+    )
+
+
+def release_statements(
+    *,
+    samples: int,
+    calibration: str,
+    duplicate_limit: float,
+    highest_duplicate: float,
+    accepted: dict[str, int],
+    drawn: dict[str, int],
+    patients_known: bool,
+) -> tuple[str, ...]:
+    """Everything that a release says about its review."""
+    statements = [
+        copy_sentence(samples, calibration),
+        duplicate_sentence(duplicate_limit, highest_duplicate),
+        *(acceptance_sentence(label, accepted[label], drawn[label]) for label in drawn),
+    ]
+    if sum(drawn.values()) > sum(accepted.values()):
+        statements.append(WITHHELD)
+    statements += [EMPIRICAL, STAGE]
+    if not patients_known:
+        statements.append(PATCH_LEVEL)
+    return tuple(statements)
+
+
+def _percent(share: float) -> str:
+    """Rounded up to a tenth of a per cent, so that a bound stays one."""
+    tenths = -int(-(share * 1000 - 1e-9) // 1)
+    return f"{tenths / 10:g} %"

@@ -1,0 +1,261 @@
+"""Is a synthetic patch a copy of a training patch?
+
+The more alike a candidate is to its nearest training patch, the higher its score; how alike
+new people are by nature is learned from real patients, and the limit is set on patients who are not
+in the training part. Nothing about the limit comes from the candidates.
+
+- score of a patch = max over channels of (atanh(similarity) − median) / MAD. Median and MAD come
+  from the training patients, each compared with all *other* training patients.
+- score of a patient = the highest of its patches.
+- limit = the smaller of two order statistics (`limits`): over held-out patients, and over the
+  training patients left out one at a time. The second guards against a person who stands under
+  two names in both parts and would lift the first. The promise about new patients is
+  computed on the held-out patients alone. The second costs honest candidates: leave-one-out scores
+  come in mutual pairs, so that with few training patients it scatters downwards.
+
+Many patients are represented by `MOST_PATIENTS` of them, drawn with a fixed seed: an order
+statistic of 300 is as valid as one of 3000, only a little less sharp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain import PatchSet
+from medaug.errors import CohortError, Fault
+from medaug.privacy.limits import FEWEST_PATIENTS, limit_of, share_above
+from medaug.privacy.pictures import Floats, Views
+from medaug.privacy.poses import Pose
+from medaug.privacy.similarity import CHANNELS, Gallery, Similarities
+from medaug.privacy.threads import one_thread
+from medaug.progress import Progress, Silent
+
+MOST_PATIENTS = 300
+
+# atanh of the highest similarity that float32 tells from 1.
+_NEARLY_ONE = 1 - 1e-6
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Where the limit comes from.
+
+    Attributes:
+        patients: held-out patients whose scores were taken.
+        training_patients: training patients whose leave-one-out scores were taken.
+        held_out_limit: order statistic over the former.
+        leave_one_out_limit: order statistic over the latter.
+        limit: the smaller; a higher score is a copy.
+        above: held-out patients above the limit.
+        bound: at most this share of new real patients lies above, with 95 % confidence.
+    """
+
+    patients: int
+    training_patients: int
+    held_out_limit: float
+    leave_one_out_limit: float
+    limit: float
+    above: int
+    bound: float
+
+
+@dataclass(frozen=True, eq=False)
+class CopyScores:
+    """Per picture: its score, the training row it is nearest to, and in what pose."""
+
+    scores: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    poses: tuple[Pose, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class CopyDetector:
+    """Scores pictures by their likeness to the training patches.
+
+    Attributes:
+        galleries: one per image channel; a copy of one channel is a copy.
+        centres: (channel,) median of atanh(similarity) over training patients.
+        spreads: (channel,) median absolute deviation.
+    """
+
+    galleries: tuple[Gallery, ...]
+    centres: NDArray[np.float64]
+    spreads: NDArray[np.float64]
+    calibration: Calibration
+
+    @classmethod
+    def fit(
+        cls,
+        training: PatchSet,
+        calibration: PatchSet,
+        *,
+        false_rejection: float = 0.05,
+        memory_mb: int = 256,
+        progress: Progress | None = None,
+    ) -> CopyDetector:
+        """Set the limit from ``calibration`` and from ``training`` left out patient by patient.
+
+        Args:
+            training: what the generator saw.
+            calibration: patients that neither generator nor detector saw.
+            false_rejection: share of new real patients that the limit may reject.
+            memory_mb: working memory beside the training patches.
+            progress: told of every patch compared.
+
+        Raises:
+            CohortError: with fewer than 19 patients in a part, patches that are not 2-D, not finite
+                or not of one shape, or training patients that are all alike.
+        """
+        _refuse_unusable(training, calibration)
+        channels = training.images.shape[1]
+        galleries = tuple(Gallery(training.images[:, at], memory_mb) for at in range(channels))
+        known, held_out = _some_patients(training), _some_patients(calibration)
+        ticker = progress or Silent()
+        ticker.start("calibrating the copy check", len(known) + len(held_out))
+        owners = np.array([patient.token for patient in training.patients])
+        strangers = [owners != patient.token for patient in known.patients]
+        likeness = _per_patient(known, _atanh(_compare(galleries, known.images, strangers, ticker)))
+        centres = np.median(likeness, axis=0)
+        spreads = np.median(np.abs(likeness - centres), axis=0)
+        _refuse_no_spread(spreads)
+
+        def scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(((values - centres) / spreads).max(axis=1))
+
+        fresh = scores(
+            _per_patient(held_out, _atanh(_compare(galleries, held_out.images, None, ticker)))
+        )
+        held_out_limit = limit_of(fresh, false_rejection)
+        leave_one_out_limit = limit_of(scores(likeness), false_rejection)
+        limit = min(held_out_limit, leave_one_out_limit)
+        above = int((fresh > limit).sum())
+        return cls(
+            galleries,
+            centres,
+            spreads,
+            Calibration(
+                patients=len(fresh),
+                training_patients=len(likeness),
+                held_out_limit=held_out_limit,
+                leave_one_out_limit=leave_one_out_limit,
+                limit=limit,
+                above=above,
+                bound=share_above(len(fresh), above),
+            ),
+        )
+
+    def scores(self, images: Floats, progress: Progress | None = None) -> CopyScores:
+        """Score images (sample, channel, row, column); more than the limit is a copy.
+
+        Raises:
+            ValueError: for NaN or infinity, which would compare as "no copy".
+        """
+        if not np.isfinite(images).all():
+            raise ValueError("NaN or infinity cannot be scored")
+        found = _compare(self.galleries, images, None, progress or Silent())
+        by_channel = (_atanh(found) - self.centres) / self.spreads
+        winner = by_channel.argmax(axis=1) if len(images) else np.zeros(0, np.int64)
+        return CopyScores(
+            by_channel.max(axis=1) if len(images) else np.zeros(0),
+            np.array([one.rows[at] for one, at in zip(found, winner, strict=True)], np.int64),
+            tuple(one.poses[at] for one, at in zip(found, winner, strict=True)),
+        )
+
+
+def _compare(
+    galleries: tuple[Gallery, ...],
+    images: Floats,
+    strangers: list[NDArray[np.bool_]] | None,
+    progress: Progress,
+) -> list[Similarities]:
+    """Best similarities of each image (sample, channel, row, column) over its channels."""
+    everyone = np.full(galleries[0].count, True)
+    found = []
+    with one_thread():
+        for row, image in enumerate(images):
+            others = everyone if strangers is None else strangers[row]
+            per_channel = []
+            for gallery, picture in zip(galleries, image, strict=True):
+                view = Views.of(picture[None])
+                per_channel.append(gallery.compare(view.low[0], view.band[0], others))
+            found.append(_highest(per_channel))
+            progress.advance()
+    return found
+
+
+def _highest(per_image_channel: list[Similarities]) -> Similarities:
+    """The most alike image channel, for low and band each."""
+    values = np.array([one.values for one in per_image_channel])
+    best = values.argmax(axis=0)
+    return Similarities(
+        values.max(axis=0),
+        np.array([per_image_channel[at].rows[kind] for kind, at in enumerate(best)]),
+        tuple(per_image_channel[at].poses[kind] for kind, at in enumerate(best)),
+    )
+
+
+def _atanh(found: list[Similarities]) -> NDArray[np.float64]:
+    """(sample, channel): Fisher's z of the similarities."""
+    values = np.array([one.values for one in found]).reshape(-1, len(CHANNELS))
+    return np.asarray(np.arctanh(np.minimum(values, _NEARLY_ONE)))
+
+
+def _per_patient(patches: PatchSet, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(patient, …): the highest value over each patient's patches."""
+    highest = np.full((len(patches.patient_order), *values.shape[1:]), -np.inf)
+    np.maximum.at(highest, patches.patient_index, values)
+    return highest
+
+
+def _some_patients(patches: PatchSet) -> PatchSet:
+    """All patients, or `MOST_PATIENTS` of them, always the same."""
+    order = patches.patient_order
+    if len(order) <= MOST_PATIENTS:
+        return patches
+    chosen = np.random.default_rng(0).choice(len(order), MOST_PATIENTS, replace=False)
+    return patches.of_patients([order[at] for at in chosen])
+
+
+def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
+    faults = [
+        Fault(
+            f"copy check: {name}",
+            f"{len(part.patient_order)} patients",
+            f"at least {FEWEST_PATIENTS}",
+            "add patients or give this part a larger share",
+        )
+        for name, part in (("training", training), ("calibration", calibration))
+        if len(part.patient_order) < FEWEST_PATIENTS
+    ]
+    faults += [
+        Fault(f"copy check: {name}", "NaN or infinity in the patches", "finite intensities")
+        for name, part in (("training", training), ("calibration", calibration))
+        if not np.isfinite(part.images).all()
+    ]
+    if training.images.ndim != 4:
+        faults.append(Fault("copy check", f"patches of shape {training.images.shape[1:]}", "2-D"))
+    if training.images.shape[1:] != calibration.images.shape[1:]:
+        faults.append(
+            Fault(
+                "copy check",
+                f"calibration patches of shape {calibration.images.shape[1:]}",
+                f"{training.images.shape[1:]}, as the training patches",
+            )
+        )
+    if faults:
+        raise CohortError(*faults)
+
+
+def _refuse_no_spread(spreads: NDArray[np.float64]) -> None:
+    if not (spreads > 0).all():
+        raise CohortError(
+            Fault(
+                "copy check: training",
+                "half the patients are equally like their nearest neighbour",
+                "different patients",
+                "look for repeated patients or empty patches",
+            )
+        )

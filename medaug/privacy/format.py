@@ -1,0 +1,60 @@
+"""Is a sample a picture of the kind it should be at all?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain import PatchSet, Window
+
+# A sample with less than this share of the contrast of the flattest real patch is dead.
+_DEAD_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Format:
+    """What every sample must be.
+
+    Attributes:
+        shape: (channel, row, column).
+        window: intensities the generator knows.
+        step: one stored level; a value may lie outside the window by as much.
+        least_contrast: a standard deviation below it is a dead picture.
+    """
+
+    shape: tuple[int, ...]
+    window: Window
+    step: float
+    least_contrast: float
+
+    @classmethod
+    def of(cls, training: PatchSet, window: Window, step: float) -> Format:
+        """The format of the training patches, seen through the window."""
+        seen = np.clip(training.images, window.low, window.high)
+        contrast = _contrast(seen)
+        return cls(training.images.shape[1:], window, step, float(contrast.min()) * _DEAD_SHARE)
+
+    def fault(self, image: NDArray[np.float32]) -> str | None:
+        """What is wrong with an image (channel, row, column); None if nothing is."""
+        if image.shape != self.shape:
+            return f"shape {image.shape} instead of {self.shape}"
+        if not np.isfinite(image).all():
+            return "NaN or infinity"
+        if image.min() < self.window.low - self.step or image.max() > self.window.high + self.step:
+            return "intensities outside the window"
+        contrast = float(_contrast(image[None])[0])
+        if contrast == 0 or contrast < self.least_contrast:
+            return "a picture without contrast"
+        return None
+
+    def lowest_contrast(self, images: NDArray[np.float32]) -> float:
+        """The lowest contrast among images (sample, channel, row, column)."""
+        return float(_contrast(images).min())
+
+
+def _contrast(images: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(sample,): standard deviation of the channel with the most contrast."""
+    deviation = images.astype(np.float64).std(axis=tuple(range(2, images.ndim)))
+    return np.asarray(deviation.max(axis=1))

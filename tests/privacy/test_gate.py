@@ -1,0 +1,267 @@
+"""Only what was checked leaves, and a generator that copies is refused."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import planted
+import pytest
+from planted import CLASSES, WINDOW, Planted, patients
+from pydantic import ValidationError
+
+from medaug.domain import Release, ReleasePolicy, Rescale, Unit
+from medaug.errors import DisclosureError, LeakageError, SettingsError
+from medaug.privacy.claims import forbidden_words
+from medaug.privacy.gate import review
+from medaug.privacy.settings import PrivacySettings
+from medaug.privacy.verdict import Review
+
+TRAINING = patients(range(44))
+CALIBRATION = patients(range(1000, 1022))
+POLICY = ReleasePolicy(per_class=12)
+RESCALE = Rescale.of(Unit.HOUNSFIELD, WINDOW)
+
+
+def reviewed(
+    sampler: Planted, policy: ReleasePolicy = POLICY, seed: int = 0, **changes: Any
+) -> Review:
+    inputs = {
+        "training": TRAINING,
+        "calibration": CALIBRATION,
+        "rescale": RESCALE,
+        "window": WINDOW,
+        "mm_per_pixel": 1.0,
+    }
+    return review(sampler, policy, seed=seed, **{**inputs, **changes})
+
+
+@pytest.fixture(scope="module")
+def honest() -> tuple[Planted, Review]:
+    sampler = planted.honest(TRAINING)
+    return sampler, reviewed(sampler)
+
+
+class TestHonestGenerator:
+    """It is released: quota met in every class, every check run and passed."""
+
+    def test_quota_per_class(self, honest: tuple[Planted, Review]) -> None:
+        release = honest[1].release_or_raise()
+        assert release.per_class() == dict.fromkeys(CLASSES, 12)
+        assert honest[1].outcome == "released"
+        assert [check.name for check in release.decision.results] == ["format", "copy", "duplicate"]
+        assert all(check.value <= check.limit for check in release.decision.results[1:])
+
+    def test_no_seed_is_asked_twice(self, honest: tuple[Planted, Review]) -> None:
+        asked, review = honest[0].asked, honest[1]
+        assert len(set(asked)) == len(asked) == sum(review.drawn.values())
+        assert max(asked) > 2**56
+        assert min(asked) >= 0
+
+    def test_same_seed_same_release(self, honest: tuple[Planted, Review]) -> None:
+        release = honest[1].release_or_raise()
+        again = reviewed(planted.honest(TRAINING)).release_or_raise()
+        other = reviewed(planted.honest(TRAINING), seed=1).release_or_raise()
+        assert again.digest == release.digest != other.digest
+
+    def test_is_shuffled(self, honest: tuple[Planted, Review]) -> None:
+        labels = honest[1].release_or_raise().labels
+        assert (np.diff(labels) != 0).sum() > 5
+
+    def test_pixels_are_those_that_were_drawn(self, honest: tuple[Planted, Review]) -> None:
+        release = honest[1].release_or_raise()
+        drawn = {
+            RESCALE.store(planted.lesion(seed, label)).tobytes()
+            for seed in honest[0].asked
+            for label in CLASSES
+        }
+        assert {pixels.tobytes() for pixels in release.pixels} <= drawn
+
+    def test_decision_holds_for_these_pixels_only(self, honest: tuple[Planted, Review]) -> None:
+        release = honest[1].release_or_raise()
+        pixels = release.pixels.copy()
+        pixels[0, 0, 10, 10] += 1
+        with pytest.raises(DisclosureError, match="other pixels"):
+            dataclasses.replace(release, pixels=pixels)
+
+    def test_document(self, honest: tuple[Planted, Review]) -> None:
+        document = honest[1].document()
+        text = json.dumps(document, allow_nan=False)
+        assert json.loads(text)["calibration"]["patients"] == 22
+        assert "at most" in document["calibration"]["sentence"]
+        assert forbidden_words(text) == []
+        assert {one["outcome"] for one in document["closest"]} <= {"accepted", "copy", "duplicate"}
+
+    def test_release_carries_no_patient_and_no_seed(self, honest: tuple[Planted, Review]) -> None:
+        names = {field.name for field in dataclasses.fields(Release)}
+        assert names.isdisjoint({"seeds", "patients", "locations"})
+        said = repr(honest[1].release_or_raise().decision)
+        assert not any(key.token in said for key in TRAINING.patients)
+        assert not any(str(seed) in said for seed in honest[0].asked)
+
+
+class TestCopies:
+    def test_planted_copies_are_replaced(self) -> None:
+        """10 % altered copies among honest samples: none leaves, few honest ones go with them."""
+        sampler = planted.single_copier(TRAINING, 0.1)
+        verdict = reviewed(sampler, ReleasePolicy(per_class=40))
+        copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.1)]
+        honest = len(sampler.asked) - len(copies)
+        assert len(copies) >= 3
+        released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
+        for seed in copies:
+            for label in CLASSES:
+                assert RESCALE.store(sampler.draw(seed, label)).tobytes() not in released
+        assert verdict.rejections["copy"] - len(copies) <= 0.1 * honest + 3
+        assert len(released) == 80
+
+    @pytest.mark.slow
+    def test_one_percent_over_cohorts(self) -> None:
+        """Figure P2: 1 % copies, all removed; the honest lost with them are 8 % on average.
+
+        In a single small cohort it can be more, because the leave-one-out limit of 44 patients is a
+        maximum that promises no 5 %. The first cohort here is such a one (13 %); what has to
+        hold in each is the bound that its release states.
+        """
+        shares = []
+        for first in (0, *(1_000_000 * number for number in range(1, 6))):
+            training = patients(range(first, first + 44))
+            calibration = patients(range(first + 1000, first + 1060))
+            sampler = planted.single_copier(training, 0.01)
+            verdict = reviewed(
+                sampler, ReleasePolicy(per_class=200), training=training, calibration=calibration
+            )
+            released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
+            copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.01)]
+            stored = [RESCALE.store(sampler.draw(s, c)).tobytes() for s in copies for c in CLASSES]
+            assert copies
+            assert released.isdisjoint(stored)
+            honest = len(sampler.asked) - len(copies)
+            shares.append((sum(verdict.rejections.values()) - len(copies)) / honest)
+            assert verdict.calibration is not None
+            bound = verdict.calibration.bound
+            assert shares[-1] <= bound + 3 * np.sqrt(bound * (1 - bound) / honest)
+        assert np.mean(shares) <= 0.08, shares
+
+    @pytest.mark.parametrize("plant", [planted.memoriser, planted.transform_memoriser])
+    def test_memorisers_are_refused(self, plant: Any) -> None:
+        verdict = reviewed(plant(TRAINING))
+        assert verdict.outcome == "refused"
+        assert verdict.release is None
+        assert verdict.accepted == dict.fromkeys(CLASSES, 0)
+        assert all("Mend the training" in reason for reason in verdict.reasons)
+        assert verdict.closest[0].outcome == "copy"
+        nearest = TRAINING.images[verdict.closest[0].row]
+        assert TRAINING.labels[verdict.closest[0].row] in (0, 1)
+        assert nearest.shape == verdict.closest[0].image.shape
+        with pytest.raises(DisclosureError, match="0 of"):
+            verdict.release_or_raise()
+
+    def test_a_hopeless_generator_is_given_up_early(self) -> None:
+        sampler = planted.memoriser(TRAINING)
+        policy = ReleasePolicy(per_class=40, tries=50)
+        assert reviewed(sampler, policy).outcome == "refused"
+        assert len(sampler.asked) == 2 * 40
+
+
+class TestCollapse:
+    def test_one_picture_under_noise_is_refused(self) -> None:
+        verdict = reviewed(planted.collapsed(TRAINING))
+        assert verdict.outcome == "refused"
+        assert verdict.rejections["duplicate"] > 0
+        assert max(verdict.accepted.values()) <= 1
+
+
+class TestFormat:
+    @pytest.mark.parametrize("fault", ["nan", "bright", "flat"])
+    def test_faulty_samples_are_replaced(self, fault: str) -> None:
+        verdict = reviewed(planted.broken(TRAINING, fault), ReleasePolicy(per_class=8))
+        release = verdict.release_or_raise()
+        assert verdict.rejections["format"] >= 3
+        assert release.images.max() <= WINDOW.high
+        assert release.images.std(axis=(1, 2, 3)).min() > 0
+
+    def test_wrong_shape(self) -> None:
+        sampler = Planted(
+            planted.seen(TRAINING), lambda seed, label: planted.lesion(seed, label)[:, :32]
+        )
+        verdict = reviewed(sampler)
+        assert verdict.rejections["format"] == sum(verdict.drawn.values()) >= 24
+        assert verdict.outcome == "refused"
+
+
+class TestOutrightRefusals:
+    """Before anything is drawn, with numbers."""
+
+    def refused(self, sampler: Planted, policy: ReleasePolicy = POLICY, **changes: Any) -> str:
+        verdict = reviewed(sampler, policy, **changes)
+        assert verdict.outcome == "refused"
+        assert sampler.asked == []
+        assert verdict.document()["calibration"] is None
+        return "\n".join(verdict.reasons)
+
+    def test_few_patients_in_a_class(self) -> None:
+        few = patients([*range(0, 60, 2), *range(1, 29, 2)])
+        said = self.refused(planted.honest(few), training=few)
+        assert "Class metastasis: 14 training patients, 20 are needed: 6 more." in said
+        assert "cyst" not in said
+
+    def test_few_calibration_patients(self) -> None:
+        said = self.refused(planted.honest(TRAINING), calibration=patients(range(1000, 1012)))
+        assert "12 patients" in said
+        assert "7 more" in said
+
+    def test_patients_unknown(self) -> None:
+        unknown = patients(range(44), known=False)
+        assert "patch_level_only" in self.refused(planted.honest(unknown), training=unknown)
+
+    def test_patients_unknown_and_so_marked(self) -> None:
+        unknown = patients(range(44), known=False)
+        policy = ReleasePolicy(per_class=5, patch_level_only=True)
+        release = reviewed(planted.honest(unknown), policy, training=unknown).release_or_raise()
+        said = " ".join(release.decision.statements)
+        assert "Patch-level only" in said
+        assert "new real patches" in said
+        assert "new real patients" not in said
+
+    def test_generator_saw_patches_that_the_gate_does_not_hold(self) -> None:
+        more = patients(range(50))
+        assert "saw 6 patients" in self.refused(planted.honest(more))
+        slices = patients(range(44), per_patient=2)
+        assert "other patches" in self.refused(planted.honest(slices))
+
+
+class TestLeakage:
+    def test_parts_share_a_patient(self) -> None:
+        shared = patients([*range(1000, 1030), 5])
+        with pytest.raises(LeakageError, match="1 of its patients stand in the training part"):
+            reviewed(planted.honest(TRAINING), calibration=shared)
+
+    def test_generator_saw_a_calibration_patient(self) -> None:
+        sampler = planted.honest(patients([*range(44), 1003, 1004]))
+        with pytest.raises(LeakageError, match="2 of its patients were seen by the generator"):
+            reviewed(sampler)
+
+
+class TestSettings:
+    def test_all_faults_at_once(self) -> None:
+        policy = ReleasePolicy(per_class=5, mode="dp-vote", checks=("format", "nearness"))
+        with pytest.raises(SettingsError) as caught:
+            reviewed(planted.honest(TRAINING), policy)
+        assert len(caught.value.faults) == 2
+
+    def test_class_without_training_patches(self) -> None:
+        sampler = Planted(planted.seen(TRAINING), planted.lesion, classes=("cyst", "abscess"))
+        with pytest.raises(SettingsError, match="abscess"):
+            reviewed(sampler)
+
+    def test_settings_make_the_policy(self) -> None:
+        settings = PrivacySettings(per_class=7, tries=3, duplicate_limit=0.9)
+        policy = settings.policy()
+        assert (policy.per_class, policy.tries, policy.duplicate_limit) == (7, 3, 0.9)
+        assert PrivacySettings().policy() == ReleasePolicy(per_class=PrivacySettings().per_class)
+
+    @pytest.mark.parametrize("wrong", [{"per_class": 0}, {"mode": "none"}, {"per_clas": 3}])
+    def test_wrong_settings(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ValidationError):
+            PrivacySettings(**wrong)

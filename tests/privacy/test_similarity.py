@@ -1,0 +1,153 @@
+"""The fast comparison against a slow, obvious twin."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted import lesion
+from scipy.ndimage import map_coordinates
+
+from medaug.privacy.pictures import RADIUS, SIDE, Views, disc, resized
+from medaug.privacy.poses import LOW_POSES, SQUARE_POSES, Pose, grid_points, in_square_poses
+from medaug.privacy.similarity import REACH, Gallery
+
+REAL = np.concatenate([lesion(seed, "cyst") for seed in range(12)])
+GALLERY = Gallery(REAL)
+EVERYBODY = np.ones(len(REAL), dtype=bool)
+
+
+def views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    both = Views.of(image[None])
+    return both.low[0], both.band[0]
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return abs(np.corrcoef(a, b)[0, 1])
+
+
+def slow_low(low: np.ndarray, real: np.ndarray) -> float:
+    """Sample the posed picture point by point, correlate, take the best of 3600."""
+    centre = (SIDE - 1) / 2
+    still = map_coordinates(real, (grid_points() + centre).T, order=1, mode="nearest")
+    best = 0.0
+    for pose in LOW_POSES:
+        angle = np.deg2rad(pose.degrees)
+        down, right = (grid_points() - pose.shift).T / pose.scale
+        rows = np.cos(angle) * down + np.sin(angle) * right
+        columns = -np.sin(angle) * down + np.cos(angle) * right
+        columns = -columns if pose.mirrored else columns
+        places = np.stack([rows + centre, columns + centre])
+        moved = map_coordinates(low, places, order=1, mode="nearest")
+        best = max(best, correlation(moved, still))
+    return best
+
+
+def slow_band(band: np.ndarray, real: np.ndarray) -> float:
+    """Lay every pose of the square on the zero-padded real picture at every shift."""
+    under = disc(SIDE, RADIUS)
+    wide = np.pad(real, REACH)
+    best = 0.0
+    for posed in in_square_poses(band):
+        template = posed[under] - posed[under].mean()
+        template /= np.linalg.norm(template)
+        for down in range(2 * REACH + 1):
+            for right in range(2 * REACH + 1):
+                crop = wide[down : down + SIDE, right : right + SIDE][under]
+                best = max(best, abs(template @ crop) / np.linalg.norm(crop))
+    return best
+
+
+class TestTwin:
+    """GEMM and FFT give what sampling and correlating pose by pose gives."""
+
+    @pytest.mark.parametrize("seed", [101, 102])
+    def test_low(self, seed: int) -> None:
+        low, band = views(lesion(seed, "metastasis")[0])
+        found = GALLERY.compare(low, band, EVERYBODY)
+        slow = [slow_low(low, Views.of(real[None]).low[0]) for real in REAL[:3]]
+        for row in range(3):
+            alone = GALLERY.compare(low, band, np.arange(len(REAL)) == row)
+            assert alone.values[0] == pytest.approx(slow[row], abs=2e-5)
+        assert found.values[0] >= max(slow) - 2e-5
+
+    @pytest.mark.parametrize("seed", [103, 104])
+    def test_band(self, seed: int) -> None:
+        low, band = views(lesion(seed, "cyst")[0])
+        for row in range(2):
+            alone = GALLERY.compare(low, band, np.arange(len(REAL)) == row)
+            assert alone.values[1] == pytest.approx(slow_band(band, GALLERY.band[row]), abs=2e-5)
+
+
+class TestPoses:
+    def test_square_poses_are_the_group_of_the_square(self) -> None:
+        picture = np.arange(9.0).reshape(3, 3).astype(np.float32)
+        assert len({posed.tobytes() for posed in in_square_poses(picture)}) == 8
+
+    @pytest.mark.parametrize("which", range(8))
+    def test_names_what_brings_the_copy_back(self, which: int) -> None:
+        low, band = views(np.ascontiguousarray(in_square_poses(REAL[4])[which]))
+        found = GALLERY.compare(low, band, EVERYBODY)
+        assert found.rows.tolist() == [4, 4]
+        assert found.values == pytest.approx(1, abs=1e-4)
+        done = SQUARE_POSES[which]
+        back = done.degrees if done.mirrored else -done.degrees % 360
+        assert found.poses == (Pose(done.mirrored, back, 1.0, (0, 0)),) * 2
+
+    def test_finds_a_shift(self) -> None:
+        moved = np.pad(REAL[2], 6, mode="edge")[3:67, 12:76]
+        found = GALLERY.compare(*views(moved), EVERYBODY)
+        assert found.rows.tolist() == [2, 2]
+        # Low knows steps of 3 px, band every pixel.
+        assert found.poses[1].shift == (-3, 6)
+        assert found.poses[0].shift == (-3, 6)
+
+
+class TestInvariance:
+    @settings(max_examples=15, deadline=None)
+    @given(
+        st.floats(0.2, 5).flatmap(lambda gain: st.sampled_from([gain, -gain])),
+        st.floats(-500, 500),
+        st.integers(0, 50),
+    )
+    def test_contrast_brightness_inversion(self, gain: float, offset: float, seed: int) -> None:
+        image = lesion(seed + 500, "cyst")[0]
+        plain = GALLERY.compare(*views(image), EVERYBODY)
+        changed = GALLERY.compare(*views(np.float32(gain) * image + np.float32(offset)), EVERYBODY)
+        assert changed.values == pytest.approx(plain.values, abs=1e-3)
+
+    @pytest.mark.parametrize("memory_mb", [1, 8, 1000])
+    def test_chunks_do_not_matter(self, memory_mb: int) -> None:
+        many = np.concatenate([lesion(seed, "cyst") for seed in range(60)])
+        image = views(lesion(999, "cyst")[0])
+        chunked, whole = Gallery(many, memory_mb), Gallery(many)
+        everybody = np.ones(60, dtype=bool)
+        assert np.allclose(
+            chunked.compare(*image, everybody).values,
+            whole.compare(*image, everybody).values,
+            atol=1e-6,
+        )
+
+    @pytest.mark.parametrize("side", [50, 128, 200])
+    def test_other_sizes_are_the_same_picture(self, side: int) -> None:
+        found = GALLERY.compare(*views(resized(REAL[7:8], side)[0]), EVERYBODY)
+        assert found.rows.tolist() == [7, 7]
+        assert found.values.min() > 0.8
+
+
+class TestWithoutContrast:
+    """A constant picture is like nothing, and nothing becomes NaN."""
+
+    @pytest.mark.parametrize("level", [0.0, 40.0, -1000.0])
+    def test_candidate(self, level: float) -> None:
+        flat = np.full((SIDE, SIDE), level, np.float32)
+        assert GALLERY.compare(*views(flat), EVERYBODY).values.tolist() == [0, 0]
+
+    def test_gallery(self) -> None:
+        gallery = Gallery(np.concatenate([REAL[:3], np.full((1, SIDE, SIDE), 7, np.float32)]))
+        only_flat = np.array([False, False, False, True])
+        assert gallery.compare(*views(REAL[0]), only_flat).values.tolist() == [0, 0]
+
+
+def test_nobody_to_compare_with() -> None:
+    with pytest.raises(ValueError, match="nothing to compare"):
+        GALLERY.compare(*views(REAL[0]), ~EVERYBODY)
