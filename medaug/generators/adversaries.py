@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from medaug.generators import augmentation
+from medaug.generators.checkpoint import below
 from medaug.generators.losses import discriminator_loss, generator_loss, gradient_penalty
-from medaug.generators.networks import Discriminator, Generator, initialise
+from medaug.generators.networks import Discriminator, Generator, initialise, place
 from medaug.generators.settings import GeneratorSettings
 
 
-def latents(count: int, settings: GeneratorSettings, rng: np.random.Generator) -> NDArray[np.float32]:
+def latents(
+    count: int, settings: GeneratorSettings, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """(count, latent) float32: standard normal, or uniform in [-1, 1]."""
     size = (count, settings.latent)
     if settings.latent_noise == "uniform":
@@ -50,7 +53,7 @@ class Adversaries:
         for network in self._trained().values():
             network.to_empty(device="cpu")
             initialise(network, stream)
-            network.to(device, memory_format=torch.channels_last)
+            place(network, device)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
         self._optimisers = {
             name: torch.optim.Adam(
@@ -133,7 +136,7 @@ class Adversaries:
         optimiser = self._optimisers[name]
         optimiser.zero_grad(set_to_none=True)
         # Only this network's gradients: the other's weights need none.
-        loss.backward(inputs=list(self._trained()[name].parameters()))
+        torch.autograd.backward(loss, inputs=list(self._trained()[name].parameters()))
         optimiser.step()
 
     @torch.no_grad()
@@ -162,19 +165,14 @@ class Adversaries:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""
-
-        def below(prefix: str) -> dict[str, Tensor]:
-            return {
-                key.removeprefix(prefix): value
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-
         for name, network in {**self._trained(), "average": self.average}.items():
-            network.load_state_dict(below(f"{name}."))
+            network.load_state_dict(below(f"{name}.", tensors))
         for name, optimiser in self._optimisers.items():
+            weights = optimiser.param_groups[0]["params"]
             moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in below(f"adam.{name}.").items():
+            for key, value in below(f"adam.{name}.", tensors).items():
                 index, moment = key.split(".")
-                moments.setdefault(int(index), {})[moment] = value
+                # A moment lies in memory as its weight does; the step count is a scalar.
+                like = torch.empty_like(weights[int(index)]) if value.ndim else value.clone()
+                moments.setdefault(int(index), {})[moment] = like.copy_(value)
             optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})

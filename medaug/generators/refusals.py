@@ -120,6 +120,7 @@ def _judged_pixels(training: PatchSet, label: int) -> NDArray[np.float32]:
     of_class = training.labels == label
     images = training.images[of_class]
     if training.masks is None:
-        return images.ravel()
+        return np.ravel(images)
     masks = np.broadcast_to(training.masks[of_class][:, None], images.shape)
-    return images[masks]
+    pixels: NDArray[np.float32] = images[masks]
+    return pixels

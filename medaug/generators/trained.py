@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medaug.atomic import replacing, write_json
-from medaug.domain import PatientKey, TrainingRecord, Unit, Window
+from medaug.domain import PatchSet, PatientKey, TrainingRecord, Unit, Window
 from medaug.errors import Fault, RunFolderError
 from medaug.generators.adversaries import latents
-from medaug.generators.networks import Generator
+from medaug.generators.checkpoint import below
+from medaug.generators.networks import Generator, place
 from medaug.generators.settings import GeneratorSettings
 
 WEIGHTS = "generator.safetensors"
@@ -75,28 +76,135 @@ class TrainedGenerator:
         if label not in self.classes:
             raise ValueError(f"class {label!r}: expected one of {', '.join(self.classes)}")
         at = self.classes.index(label)
-        own = self.settings.one_per_class
-        network, condition = self._networks[at if own else 0], 0 if own else at
-        noise = np.zeros((-(-len(seeds) // _CHUNK) * _CHUNK, self.settings.latent), np.float32)
+        noise = np.zeros((len(seeds), self.settings.latent), np.float32)
         for row, seed in enumerate(seeds):
             noise[row] = latents(1, self.settings, np.random.default_rng((at, int(seed))))[0]
-        return self.window.from_signed(draw(network, noise, condition)[: len(seeds)])
+        own = self.settings.one_per_class
+        signed = draw(self._networks[at if own else 0], noise, 0 if own else at)
+        return self.window.from_signed(signed.reshape(-1, *self.shape))
 
 
 def draw(network: Generator, noise: NDArray[np.float32], condition: int) -> NDArray[np.float32]:
-    """Signed patches (n, channel, row, column) for latents (n, latent); n in whole chunks."""
+    """Signed patches (n, channel, row, column) of one class for latents (n, latent)."""
     device = next(network.parameters()).device
     labels = torch.full((_CHUNK,), condition, device=device)
+    padded = np.zeros((-(-len(noise) // _CHUNK), _CHUNK, noise.shape[1]), np.float32)
+    padded.reshape(-1, noise.shape[1])[: len(noise)] = noise
     with torch.inference_mode():
         chunks = [
             network(torch.from_numpy(part).to(device), labels).cpu().contiguous().numpy()
-            for part in np.split(noise, range(_CHUNK, len(noise), _CHUNK))
-            if len(part)
+            for part in padded
         ]
-    return np.concatenate(chunks) if chunks else np.zeros((0, *_shape_of(network)), np.float32)
+    return np.concatenate(chunks)[: len(noise)] if chunks else np.zeros(0, np.float32)
 
 
-def _shape_of(network: Generator) -> tuple[int, int, int]:
-    with torch.inference_mode():
-        image = network(*network.example())
-    return tuple(image.shape[1:])
+def save_generator(
+    folder: Path,
+    networks: Sequence[Mapping[str, Tensor]],
+    training: PatchSet,
+    settings: GeneratorSettings,
+    seed: int,
+    images_shown: int,
+    notes: Sequence[str],
+) -> None:
+    """Write the weights, then ``config.json``, whose presence says that training is complete."""
+    weights = {
+        f"{index}.{name}": value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for index, network in enumerate(networks)
+        for name, value in network.items()
+    }
+    with replacing(folder / WEIGHTS) as temporary:
+        save_file(weights, temporary, metadata={"format": "medaug generator 1"})
+    sizes = Counter(place.mm_per_pixel for place in training.locations)
+    config = {
+        "classes": list(training.classes),
+        "shape": list(training.images.shape[1:]),
+        "window": list(settings.window),
+        "unit": training.unit.value,
+        "modality": training.modality,
+        "mm_per_pixel": sizes.most_common(1)[0][0],
+        "settings": settings.model_dump(mode="json"),
+        "notes": list(notes),
+        "record": {
+            "patients": sorted(key.token for key in training.patient_order),
+            "patches_digest": training.digest,
+            "weights_digest": _sha256(folder / WEIGHTS),
+            "seed": seed,
+            "images_shown": images_shown,
+            "patients_known": training.patients_known,
+        },
+    }
+    write_json(folder / CONFIG, config)
+
+
+def load_generator(folder: Path) -> TrainedGenerator:
+    """Open the folder that `training.train_generator` left.
+
+    Raises:
+        RunFolderError: nothing complete is there, or the weights are not those that
+            ``config.json`` speaks of.
+    """
+    config = _read_config(folder / CONFIG)
+    weights, record = folder / WEIGHTS, config["record"]
+    if not weights.is_file() or _sha256(weights) != record["weights_digest"]:
+        raise RunFolderError(
+            Fault(
+                WEIGHTS,
+                "missing, or not the weights that config.json was written for",
+                "the file as training left it",
+                "restore both files, or train again in an empty folder",
+            )
+        )
+    settings = GeneratorSettings.model_validate(config["settings"])
+    classes = tuple(config["classes"])
+    channels, rows, columns = config["shape"]
+    return TrainedGenerator(
+        classes=classes,
+        shape=(channels, rows, columns),
+        window=Window(*config["window"]),
+        unit=Unit(config["unit"]),
+        modality=config["modality"],
+        mm_per_pixel=config["mm_per_pixel"],
+        settings=settings,
+        record=TrainingRecord(
+            patients=frozenset(map(PatientKey, record["patients"])),
+            patches_digest=record["patches_digest"],
+            weights_digest=record["weights_digest"],
+            settings=config["settings"],
+            seed=record["seed"],
+            images_shown=record["images_shown"],
+            patients_known=record["patients_known"],
+        ),
+        notes=tuple(config["notes"]),
+        _networks=_read_networks(weights, rows, channels, len(classes), settings),
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunFolderError(
+            Fault(CONFIG, "not there", action="train a generator into this folder first")
+        ) from None
+    return config
+
+
+def _read_networks(
+    path: Path, side: int, channels: int, classes: int, settings: GeneratorSettings
+) -> tuple[Generator, ...]:
+    tensors = load_file(path)
+    count, conditions = (classes, 1) if settings.one_per_class else (1, classes)
+    networks = []
+    for index in range(count):
+        with torch.device("meta"):
+            network = Generator(side, channels, conditions, settings)
+        network.load_state_dict(below(f"{index}.", tensors), assign=True)
+        place(network, torch.device("cpu"))
+        networks.append(network.requires_grad_(False).eval())
+    return tuple(networks)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,289 @@
+"""Train a generator on the patches of the training patients.
+
+The run is a sequence of steps that depend on nothing but the patches, the settings and the
+seed. It writes checkpoints and can be stopped at any moment, even by kill -9; called again with
+the same arguments it continues from the last checkpoint and ends with the same bits as an
+unbroken run on the same machine with the same number of threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medaug.atomic import remove, remove_partials
+from medaug.domain import PatchSet, Window
+from medaug.errors import Fault, SettingsError
+from medaug.generators import checkpoint, history
+from medaug.generators.adversaries import Adversaries, latents
+from medaug.generators.diversity import collapse_note, diversity, generated_diversity
+from medaug.generators.refusals import refuse_unfit
+from medaug.generators.settings import GeneratorSettings
+from medaug.generators.trained import (
+    CONFIG,
+    TrainedGenerator,
+    draw,
+    load_generator,
+    save_generator,
+)
+from medaug.progress import Progress, Silent
+
+logger = logging.getLogger(__name__)
+
+SHEET = 16  # samples of each class on a sample sheet
+Sheets = Callable[[int, dict[str, NDArray[np.float32]]], None]
+
+
+def train_generator(
+    training: PatchSet,
+    settings: GeneratorSettings,
+    seed: int,
+    folder: Path,
+    progress: Progress | None = None,
+    on_samples: Sheets | None = None,
+) -> TrainedGenerator:
+    """Train, or continue, or open what is already complete.
+
+    Args:
+        training: patches of the training patients, and of nobody else.
+        settings: of the generator.
+        seed: of the run, not negative.
+        folder: takes ``generator.safetensors``, ``config.json``, ``training.jsonl`` and, until
+            training is complete, ``checkpoint/``.
+        progress: is told of every step.
+        on_samples: is called now and then with the step and, for each class that is being
+            learnt, (sample, channel, row, column) patches in the unit of ``training``; always
+            from the same latents.
+
+    Returns:
+        What `trained.load_generator` gives for ``folder``.
+
+    Raises:
+        CohortError: the patches do not suffice; nothing was written.
+        SettingsError: the settings do not fit the patches, and nothing was written; or training
+            diverged, and the last good checkpoint is kept.
+        RunFolderError: ``folder`` holds another run.
+    """
+    refuse_unfit(training, settings)
+    identity = checkpoint.identity_of(training.digest, settings, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_partials(folder)
+    if not (folder / CONFIG).is_file():
+        run = _Run(training, settings, seed, folder, identity)
+        run.proceed(progress or Silent(), on_samples)
+    generator = load_generator(folder)
+    record = generator.record
+    found = checkpoint.identity_of(record.patches_digest, generator.settings, record.seed)
+    checkpoint.refuse_other_run(folder, found, identity)
+    remove(folder / checkpoint.FOLDER)
+    return generator
+
+
+@dataclass(frozen=True)
+class _Game:
+    """The patches that one pair of networks learns from.
+
+    Attributes:
+        classes: their indices in the training part; a label here is a position in this tuple.
+        images: (patch, channel, row, column) in [-1, 1].
+        labels: (patch,) int64.
+        chance: (patch,) probability of being shown; every class is shown equally often.
+    """
+
+    classes: tuple[int, ...]
+    images: Tensor
+    labels: Tensor
+    chance: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, training: PatchSet, classes: tuple[int, ...], window: Window) -> _Game:
+        rows = np.flatnonzero(np.isin(training.labels, classes))
+        labels = np.searchsorted(classes, training.labels[rows])
+        chance = 1 / (np.bincount(labels)[labels] * len(classes))
+        images = window.to_signed(training.images[rows])
+        return cls(classes, torch.from_numpy(images), torch.from_numpy(labels), chance)
+
+    def shown(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.from_numpy(rng.choice(len(self.images), count, p=self.chance))
+        return self.images[rows], self.labels[rows]
+
+
+class _Run:
+    """Where a training run stands."""
+
+    def __init__(
+        self,
+        training: PatchSet,
+        settings: GeneratorSettings,
+        seed: int,
+        folder: Path,
+        identity: dict[str, str],
+    ) -> None:
+        self._training, self._settings, self._seed = training, settings, seed
+        self._folder, self._identity = folder, identity
+        self._device = torch.device(_device(settings))
+        self._window = Window(*settings.window)
+        every = tuple(range(len(training.classes)))
+        groups = [(label,) for label in every] if settings.one_per_class else [every]
+        self._games = [_Game.of(training, group, self._window) for group in groups]
+        self._steps = math.ceil(settings.images / settings.batch / len(self._games))
+        # What changes from step to step, all of it in the checkpoint:
+        self._done = 0
+        self._finished: list[dict[str, Tensor]] = []
+        self._losses: list[tuple[float, float]] = []  # since the last line of figures
+        self._adversaries = self._fresh_adversaries()
+        self._restore()
+
+    @property
+    def _game(self) -> _Game:
+        return self._games[len(self._finished)]
+
+    def _fresh_adversaries(self) -> Adversaries:
+        drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
+        channels, side = self._training.images.shape[1:3]
+        return Adversaries(
+            side, channels, len(self._game.classes), self._settings, int(drawn), self._device
+        )
+
+    def proceed(self, progress: Progress, on_samples: Sheets | None) -> None:
+        """Run every step that is left, then write the generator."""
+        settings, total = self._settings, self._steps * len(self._games)
+        progress.start("training the generator", total)
+        progress.advance(self._done)
+        began, since = time.perf_counter(), self._done
+        while self._done < total:
+            self._step()
+            last = self._done % self._steps == 0
+            if self._done % settings.log_every == 0 or last:
+                shown = (self._done - since) * settings.batch
+                self._log(shown / (time.perf_counter() - began))
+                began, since = time.perf_counter(), self._done
+            if on_samples and (self._done % settings.sample_sheet_every == 0 or last):
+                on_samples(self._done, self._sheet())
+            if last:
+                self._finish_game()
+            if self._done % settings.checkpoint_every == 0:
+                self._save()
+            progress.advance(1, f"{self._done * settings.batch} images")
+        self._write()
+
+    def _step(self) -> None:
+        game, settings = self._game, self._settings
+        # Streams of lengths 2 and 3 differ, as the last number here is never 0.
+        rng = np.random.default_rng((self._seed, len(self._finished), self._done + 1))
+        images, labels = game.shown(settings.batch, rng)
+        losses = self._adversaries.step(
+            self._done % self._steps, images.to(self._device), labels.to(self._device), rng
+        )
+        self._done += 1
+        self._losses.append(losses)
+        if not all(map(math.isfinite, losses)):
+            self._diverged("the loss is")
+
+    def _finish_game(self) -> None:
+        self._finished.append(self._adversaries.average.state_dict())
+        if len(self._finished) < len(self._games):
+            self._adversaries = self._fresh_adversaries()
+
+    def _log(self, images_per_second: float) -> None:
+        label, names = self._diversities(), self._training.classes
+        loss_d, loss_g = np.mean(self._losses, axis=0)
+        self._losses = []
+        line: dict[str, Any] = {
+            "step": self._done,
+            "images": self._done * self._settings.batch,
+            "loss_d": float(loss_d),
+            "loss_g": float(loss_g),
+            "images_per_second": round(images_per_second, 1),
+            "diversity": {names[at]: generated for at, (generated, _) in label.items()},
+            "diversity_real": {names[at]: real for at, (_, real) in label.items()},
+        }
+        history.append(self._folder, line)
+
+    def _diversities(self) -> dict[int, tuple[float, float]]:
+        """Generated and real diversity of each class of the game."""
+        game, network = self._game, self._adversaries.average
+        return {
+            label: (
+                generated_diversity(network, condition, self._settings),
+                diversity(game.images[game.labels == condition].numpy()),
+            )
+            for condition, label in enumerate(game.classes)
+        }
+
+    def _sheet(self) -> dict[str, NDArray[np.float32]]:
+        noise = latents(SHEET, self._settings, np.random.default_rng(0))
+        return {
+            self._training.classes[label]: self._window.from_signed(
+                draw(self._adversaries.average, noise, condition)
+            )
+            for condition, label in enumerate(self._game.classes)
+        }
+
+    def _save(self) -> None:
+        tensors = {f"now.{name}": value for name, value in self._adversaries.state().items()}
+        for index, weights in enumerate(self._finished):
+            tensors |= {f"{index}.{name}": value for name, value in weights.items()}
+        if not all(bool(value.isfinite().all()) for value in tensors.values()):
+            self._diverged("a weight is")
+        tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
+        checkpoint.save(self._folder, self._identity, self._done, tensors)
+
+    def _restore(self) -> None:
+        found = checkpoint.load(self._folder, self._identity)
+        if found is not None:
+            self._done = found.step
+            self._finished = [
+                checkpoint.below(f"{index}.", found.tensors)
+                for index in range(self._done // self._steps)
+            ]
+            self._losses = [(d, g) for d, g in found.tensors["losses"].tolist()]
+            if len(self._finished) < len(self._games):
+                self._adversaries = self._fresh_adversaries()
+                self._adversaries.restore(checkpoint.below("now.", found.tensors))
+        history.cut_back(self._folder, self._done)
+
+    def _diverged(self, what: str) -> None:
+        raise SettingsError(
+            Fault(
+                "generator",
+                f"training diverged: {what} not finite at step {self._done}; "
+                "the last good checkpoint is kept",
+                "",
+                "lower generator.learning_rate and train in another folder",
+            )
+        )
+
+    def _write(self) -> None:
+        lines = history.cut_back(self._folder, self._done)
+        last: dict[str, tuple[float, float]] = {}
+        for line in lines:
+            for label, generated in line["diversity"].items():
+                last[label] = (generated, line["diversity_real"][label])
+        notes = [
+            note
+            for label, pair in last.items()
+            if (note := collapse_note(label, *pair)) is not None
+        ]
+        for note in notes:
+            logger.warning(note)
+        shown = self._done * self._settings.batch
+        save_generator(
+            self._folder, self._finished, self._training, self._settings, self._seed, shown, notes
+        )
+
+
+def _device(settings: GeneratorSettings) -> str:
+    if settings.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return settings.device
