@@ -1,12 +1,13 @@
 """Synthetic lesion patches, released through a privacy gate and judged on unseen patients.
 
-The road in eight lines, on six phantom patients. The gate refuses so few:
+The road in a few lines, on six phantom patients. The gate refuses so few:
 
 >>> import tempfile, pathlib
 >>> import medaug
 >>> place = pathlib.Path(tempfile.mkdtemp())
 >>> medaug.write_cohort(place / "phantom", patients=6)
->>> config = medaug.load_pipeline("phantom", ["generator.images=64"], data=place / "phantom")
+>>> short = ["generator.images=64", "generator.batch=8"]
+>>> config = medaug.load_pipeline("phantom", short, data=place / "phantom")
 >>> try:
 ...     report = medaug.run_pipeline(config, place / "run")
 ... except medaug.CohortError as refusal:

@@ -226,13 +226,16 @@ def main() -> None:
     sys.exit(_guarded(lambda: app(standalone_mode=False)))
 
 
+_STOPPED = 130
 # Newer typer carries its own copy of click: this is the base class in either.
 _UsageError: Any = typer.BadParameter.__base__
 
 
 def _guarded(work: Callable[[], Any]) -> int:
     try:
-        work()
+        ended = work()
+        if ended == _STOPPED:  # newer typer hands Ctrl-C on as a number
+            raise KeyboardInterrupt
     except _UsageError as error:
         error.show()
         return 2
@@ -240,7 +243,7 @@ def _guarded(work: Callable[[], Any]) -> int:
         return int(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("\nStopped. Nothing is lost: the same command goes on from here.", err=True)
-        return 130
+        return _STOPPED
     except DisclosureError as refusal:
         typer.echo("Refused by the gate; nothing was released:", err=True)
         for reason in refusal.reasons:

@@ -1,8 +1,11 @@
 """The command line as a person meets it: answers at once, says what is wrong, exits by the book."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +102,23 @@ class TestExitCodes:
 
         assert cli._guarded(work) == code
         assert says in capsys.readouterr().err
+
+    def test_ctrl_c_in_the_middle(self, tmp_path: Path) -> None:
+        # A test run in the background ignores Ctrl-C, and its children would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "medaug", "demo", "--out", str(tmp_path / "demo")],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while process.poll() is None and not any(tmp_path.glob("demo/phantom/*/phantom-*")):
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode == 130
+        assert "the same command goes on" in said
+        assert "Traceback" not in said
 
     def test_a_fault_of_medaug_is_not_dressed_up(self) -> None:
         def work() -> None:

@@ -68,7 +68,7 @@ def test_presets_train_at_every_size(
 def test_training_approaches_the_patches(discs: Make, settings: Chosen, tmp_path: Path) -> None:
     """A few hundred steps bring the classes' mean HU in the middle to their sides of the truth."""
     real = discs(60, low=-60, high=80)
-    chosen = settings(images=6400, batch=16, width=8, learning_rate=1e-3)
+    chosen = settings(images=6400, batch=16, width=16, learning_rate=5e-4)
     generator = train_generator(real, chosen, 0, tmp_path)
     middle = {
         label: generator.sample(label, range(64))[:, :, 14:18, 14:18].mean()
