@@ -29,10 +29,11 @@ from medaug.progress import Silent
 
 pytestmark = pytest.mark.slow
 
-MARKER = "Zyxomma7Petiolatum"
+MARKER = "Zyxomma7Petiolat"
 SHORT = (
     "generator.images=6000",
     "generator.width=16",
+    "generator.checkpoint_every=20",
     "privacy.per_class=24",
     "evaluation.steps=20",
     "evaluation.bootstrap=500",
@@ -213,7 +214,7 @@ class TestKilledAtAnyMoment:
                 time.sleep(0.02)
             time.sleep(0.3)
             process.send_signal(signal.SIGKILL)
-            process.wait()
+            assert process.wait() == -signal.SIGKILL, f"it ended before {begun} was seen"
         subprocess.run(command, check=True, capture_output=True)
 
         def release(folder: Path) -> dict[str, bytes]:
