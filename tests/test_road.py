@@ -151,8 +151,30 @@ def every_byte(folder: Path) -> Iterator[tuple[str, bytes]]:
                     yield f"{path.name}/{member}", archive.read(member)
 
 
+def hits(folder: Path) -> list[tuple[str, str]]:
+    forms = every_form(MARKER)
+    return [
+        (name, form)
+        for name, content in every_byte(folder)
+        for form, needle in forms.items()
+        if needle in content
+    ]
+
+
 class TestIdentity:
     """A marker in every text field of the input appears nowhere in run, release, report or log."""
+
+    def test_the_search_finds_every_form_in_every_wrapping(self, tmp_path: Path) -> None:
+        for form, needle in every_form(MARKER).items():
+            (tmp_path / "plain.bin").write_bytes(b"--" + needle + b"--")
+            (tmp_path / "packed.gz").write_bytes(gzip.compress(b"--" + needle + b"--"))
+            with zipfile.ZipFile(tmp_path / "packed.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr("member", b"--" + needle + b"--")
+            found = {name for name, found_form in hits(tmp_path) if found_form == form}
+            assert found >= {"plain.bin", "packed.gz", "packed.npz/member"}, form
+        for offset in range(3):
+            (tmp_path / "text").write_bytes(base64.b64encode(b"y" * offset + MARKER.encode()))
+            assert any(name == "text" for name, _ in hits(tmp_path)), offset
 
     def test_the_marker_is_in_the_input(self, cohort: Path) -> None:
         forms = every_form(MARKER)
@@ -166,14 +188,7 @@ class TestIdentity:
         assert found >= {".dcm", ".gz"}
 
     def test_and_nowhere_in_the_run(self, walked: Walked) -> None:
-        forms = every_form(MARKER)
-        hits = [
-            (name, form)
-            for name, content in every_byte(walked.folder)
-            for form, needle in forms.items()
-            if needle in content
-        ]
-        assert hits == []
+        assert hits(walked.folder) == []
 
     def test_nor_in_what_is_printed(self, cohort: Path, tmp_path: Path) -> None:
         key = f"site_key={tmp_path / 'site.key'}"
