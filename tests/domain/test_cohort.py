@@ -150,6 +150,7 @@ class TestHeldOut:
 
     def test_unseen_patients_may_judge(self):
         held_out = HeldOut(self.patches, (record(7, 8), record(9)))
+        assert held_out.patches is self.patches
         held_out.refuse_patients([key(7)])
         held_out.refuse_images(released(np.zeros((3, 1, 4, 4))))
 

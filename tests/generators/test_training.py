@@ -221,7 +221,9 @@ class TestRefusals:
     ) -> None:
         patches = discs(24)
         images = np.where(patches.masks[:, None], patches.images, -1000).astype(np.float32)
-        train_generator(PatchSet(**{**vars(patches), "images": images}), settings(), 0, tmp_path)
+        clipped = PatchSet(**{**vars(patches), "images": images})
+        generator = train_generator(clipped, settings(), 0, tmp_path)
+        assert generator.record.patches_digest == clipped.digest
 
     def test_nan_in_a_patch(self, discs: Make, settings: Chosen, tmp_path: Path) -> None:
         patches = discs()
