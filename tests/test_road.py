@@ -22,6 +22,7 @@ import pytest
 from medaug.config import PipelineConfig, load_pipeline
 from medaug.domain import HeldOut
 from medaug.errors import CohortError, LeakageError
+from medaug.export.release import load_release
 from medaug.export.verify import verify_release
 from medaug.phantom import write_cohort
 from medaug.pipeline import STATIONS, Run, run_pipeline
@@ -242,6 +243,23 @@ class TestKilledAtAnyMoment:
 
         assert release(out) == release(walked.folder)
         assert not list(out.rglob(".partial-*"))
+
+
+def test_by_hand_gives_what_the_pipeline_gives(
+    cohort: Path, walked: Walked, tmp_path: Path
+) -> None:
+    example = Path(__file__).parents[1] / "pipelines" / "by_hand.py"
+    changes = (*SHORT, f"site_key={tmp_path / 'site.key'}")
+    done = subprocess.run(
+        [sys.executable, str(example), str(cohort), str(tmp_path / "out"), *changes],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    by_hand = load_release(tmp_path / "out" / "release")
+    assert by_hand.digest == Run(walked.config, walked.folder, Silent()).release.digest
+    verdict = json.loads((walked.folder / "evaluation.json").read_text())["verdict"]
+    assert done.stdout.strip() == verdict["sentence"]
 
 
 def test_too_few_patients_are_refused_before_training(tmp_path: Path) -> None:

@@ -25,10 +25,6 @@ _FORBIDDEN = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
-WITHHELD = (
-    "Withheld samples were closer to a training patient than a new real patient typically is: "
-    "a heuristic that gives no differential-privacy guarantee and may itself reveal information."
-)
 EMPIRICAL = (
     "Mode empirical: the checks see the training patches. No differential privacy is claimed, and "
     "no membership-inference attack was run on this release."
@@ -86,6 +82,16 @@ def acceptance_sentence(label: str, accepted: int, drawn: int) -> str:
     )
 
 
+def withheld_sentence(copies: int, patients_known: bool) -> str:
+    """Why some candidates are missing, and what that does not mean."""
+    whom = "patient" if patients_known else "patch"
+    return (
+        f"{copies} candidates withheld by the copy check were closer to a training {whom} than a "
+        f"new real {whom} typically is: a heuristic that gives no differential-privacy guarantee "
+        "and may itself reveal information."
+    )
+
+
 def release_statements(
     *,
     samples: int,
@@ -94,6 +100,7 @@ def release_statements(
     highest_duplicate: float,
     accepted: dict[str, int],
     drawn: dict[str, int],
+    copies: int,
     patients_known: bool,
 ) -> tuple[str, ...]:
     """Everything that a release says about its review."""
@@ -102,8 +109,8 @@ def release_statements(
         duplicate_sentence(duplicate_limit, highest_duplicate),
         *(acceptance_sentence(label, accepted[label], drawn[label]) for label in drawn),
     ]
-    if sum(drawn.values()) > sum(accepted.values()):
-        statements.append(WITHHELD)
+    if copies:
+        statements.append(withheld_sentence(copies, patients_known))
     statements += [EMPIRICAL, STAGE]
     if not patients_known:
         statements.append(PATCH_LEVEL)

@@ -196,6 +196,7 @@ def _released(
             highest_duplicate=results[2].value,
             accepted=screening.accepted,
             drawn=screening.drawn,
+            copies=screening.rejections["copy"],
             patients_known=patients_known,
         ),
     )

@@ -30,8 +30,9 @@ def test_allowed(text: str) -> None:
     assert claims.forbidden_words(text) == []
 
 
+@pytest.mark.parametrize("copies", [0, 7])
 @pytest.mark.parametrize("known", [True, False])
-def test_statements_say_nothing_forbidden(known: bool) -> None:
+def test_statements_say_nothing_forbidden(known: bool, copies: int) -> None:
     phrase = claims.calibration_phrase(patients=22, bound=0.1273, wanted=0.05, patients_known=known)
     statements = claims.release_statements(
         samples=200,
@@ -40,6 +41,7 @@ def test_statements_say_nothing_forbidden(known: bool) -> None:
         highest_duplicate=0.9712,
         accepted={"cyst": 100, "rim": 100},
         drawn={"cyst": 104, "rim": 131},
+        copies=copies,
         patients_known=known,
     )
     text = " ".join(statements)
@@ -50,6 +52,8 @@ def test_statements_say_nothing_forbidden(known: bool) -> None:
     assert ("Patch-level only" in text) != known
     assert "patient-level" not in text
     assert ("real patients" in phrase) == known
+    assert ("withheld by the copy check" in text) == bool(copies)
+    assert ("closer to a training patient" in text) == (known and copies > 0)
 
 
 @pytest.mark.parametrize(("bound", "said"), [(0.0499, "at most 5 %"), (0.0501, "at most 5.1 %")])
