@@ -164,6 +164,8 @@ def _release(run: Run) -> None:
     from medaug.report.sheets import sheet_name, write_sheet
 
     config, generator = run.config, run.generator
+    for sheet in (run.folder / "sheets").glob("synthetic_*"):
+        sheet.unlink()
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     outcome = review(
         generator,
@@ -240,7 +242,12 @@ STATIONS = (
     ),
     Station("split", ("cohort",), ("split.json",), _split),
     Station("train", ("generator",), ("generator/generator.safetensors",), _train),
-    Station("release", ("privacy", "export"), ("release/release.json",), _release),
+    Station(
+        "release",
+        ("privacy", "export"),
+        ("release/release.json", "review/decision.json"),
+        _release,
+    ),
     Station("evaluate", ("evaluation",), ("evaluation.json",), _evaluate),
 )
 
@@ -279,15 +286,18 @@ def run_pipeline(
     stations = journal["stations"]
     stale = [
         station
-        for station in wanted
+        for station in STATIONS
         if stations.get(station.name, {}).get("stamp", stamps[station.name]) != stamps[station.name]
     ]
-    if stale and not redo:
-        raise RunFolderError(_other_settings(run, journal, stale))
-    for station in stale:
-        for name in station.leaves:
-            remove(folder / Path(name).parts[0])
-        del stations[station.name]
+    replaced = [station.name for station in stale if station in wanted]
+    if replaced and not redo:
+        raise RunFolderError(_other_settings(run, journal, replaced))
+    if replaced:
+        # Later results go too: a report must not show a verdict on another release.
+        for station in stale:
+            for name in station.leaves:
+                remove(folder / Path(name).parts[0])
+            del stations[station.name]
     journal["config"] = config.resolved()
     try:
         for station in wanted:
@@ -371,13 +381,17 @@ def _files_stamp(run: Run) -> str:
     return digest_of(rows)
 
 
-def _other_settings(run: Run, journal: dict[str, Any], stale: list[Station]) -> Fault:
+def _other_settings(run: Run, journal: dict[str, Any], replaced: list[str]) -> Fault:
     changed = list(_differences(journal["config"], run.config.resolved()))
     return Fault(
         f"--out {run.folder}",
         "this run was made with "
-        + (f"other settings: {'; '.join(changed)}" if changed else "other source files")
-        + f". Going on would replace: {', '.join(station.name for station in stale)}",
+        + (
+            f"other settings: {'; '.join(changed)}"
+            if changed
+            else "other settings or other source files"
+        )
+        + f". Going on would replace: {', '.join(replaced)}",
         "the same settings and files, or a new folder",
         "choose another --out, or add --redo to replace those results",
     )

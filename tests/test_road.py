@@ -7,6 +7,7 @@ text field of its input files.
 import base64
 import gzip
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 
 from medaug.config import PipelineConfig, load_pipeline
 from medaug.domain import HeldOut
-from medaug.errors import CohortError, LeakageError
+from medaug.errors import CohortError, DisclosureError, LeakageError, RunFolderError
 from medaug.export.release import load_release
 from medaug.export.verify import verify_release
 from medaug.phantom import write_cohort
@@ -122,6 +123,26 @@ class TestTheRoad:
         before = written()
         run_pipeline(walked.config, walked.folder)
         assert written() == before
+
+
+def test_a_refusal_leaves_a_report_and_nothing_that_could_be_taken_for_a_release(
+    cohort: Path, walked: Walked, tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(walked.folder, folder)
+    strict = load_pipeline(
+        "phantom",
+        [*SHORT, "privacy.duplicate_limit=0.2", f"site_key={walked.config.site_key}"],
+        data=cohort,
+    )
+    with pytest.raises(RunFolderError, match=r"duplicate_limit: 0\.98 → 0\.2"):
+        run_pipeline(strict, folder)
+    assert (folder / "release" / "release.json").is_file()
+    with pytest.raises(DisclosureError, match="Mend the training"):
+        run_pipeline(strict, folder, redo=True)
+    for gone in ("release", "evaluation.json", "sheets/synthetic_cyst.png"):
+        assert not (folder / gone).exists()
+    assert "The gate refused the release" in (folder / "report.html").read_text()
 
 
 def every_form(marker: str) -> dict[str, bytes]:
