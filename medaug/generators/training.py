@@ -162,7 +162,7 @@ class _Run:
         progress.advance(self._done)
         began, since = time.perf_counter(), self._done
         while self._done < total:
-            self._step()
+            loss_d, loss_g = self._step()
             last = self._done % self._steps == 0
             if self._done % settings.log_every == 0 or last:
                 shown = (self._done - since) * settings.batch
@@ -174,10 +174,11 @@ class _Run:
                 self._finish_game()
             if self._done % settings.checkpoint_every == 0:
                 self._save()
-            progress.advance(1, f"{self._done * settings.batch} images")
+            progress.advance(1, f"loss D {loss_d:.2f}, G {loss_g:.2f}")
         self._write()
 
-    def _step(self) -> None:
+    def _step(self) -> tuple[float, float]:
+        """Take one step; gives the discriminator's and the generator's loss."""
         game, settings = self._game, self._settings
         # Streams of lengths 2 and 3 differ, as the last number here is never 0.
         rng = np.random.default_rng((self._seed, len(self._finished), self._done + 1))
@@ -189,6 +190,7 @@ class _Run:
         self._losses.append(losses)
         if not all(map(math.isfinite, losses)):
             self._diverged("the loss is")
+        return losses
 
     def _finish_game(self) -> None:
         self._finished.append(self._adversaries.average.state_dict())

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -79,6 +80,26 @@ def test_training_approaches_the_patches(discs: Make, settings: Chosen, tmp_path
     first, *_, last = (tmp_path / "training.jsonl").read_text().splitlines()
     assert json.loads(last)["diversity"]["cyst"] > json.loads(first)["diversity"]["cyst"]
     assert generator.notes == ()
+
+
+def test_progress_tells_the_losses(discs: Make, settings: Chosen, tmp_path: Path) -> None:
+    class Heard:
+        notes: ClassVar[list[str]] = []
+        total = done = 0
+
+        def start(self, what: str, total: int) -> None:  # noqa: ARG002 the protocol has it
+            self.total = total
+
+        def advance(self, steps: int = 1, note: str = "") -> None:
+            self.done += steps
+            self.notes.append(note)
+
+    heard = Heard()
+    train_generator(discs(), settings(log_every=1), 0, tmp_path, heard)
+    lines = [json.loads(line) for line in (tmp_path / "training.jsonl").read_text().splitlines()]
+    said = [f"loss D {line['loss_d']:.2f}, G {line['loss_g']:.2f}" for line in lines]
+    assert heard.notes[-len(said) :] == said
+    assert heard.done == heard.total
 
 
 def test_figures_and_sheets(discs: Make, settings: Chosen, tmp_path: Path) -> None:
