@@ -1,4 +1,4 @@
-"""The road: wires the stations, leaves a stamped artefact after each, and resumes.
+"""The road: runs the stations in order, stamps what each leaves, and resumes.
 
 A station is done when its outputs are there and ``run.json`` has it as finished under its
 stamp: a digest of the settings it reads, of the seed, and of the stamp before it. The same
@@ -14,242 +14,23 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import (
-    HeldOut,
-    PatchSet,
-    PatientKey,
-    PatientSplit,
-    Rescale,
-    Window,
-    digest_of,
-    split_patients,
-)
-from medaug.domain.cohort import PARTS
+from medaug.domain import digest_of, split_patients
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError
 from medaug.progress import Progress, Silent
-
-if TYPE_CHECKING:
-    # Importing a station may import torch; only the station that runs needs its own.
-    from medaug.domain import Release
-    from medaug.generators.trained import TrainedGenerator
+from medaug.stations import STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
 Only what is inside release/ went through the gate and may leave, once your site agrees.
 """
 _PACKAGES = ("medaug", "torch", "monai", "numpy", "scipy", "pydicom", "nibabel", "SimpleITK")
-
-
-@dataclass(frozen=True)
-class Run:
-    """A pipeline and the folder its results go to."""
-
-    config: PipelineConfig
-    folder: Path
-    progress: Progress
-
-    @property
-    def window(self) -> Window:
-        """The intensities that the study is about."""
-        return Window(*self.config.generator.window)
-
-    @cached_property
-    def patches(self) -> PatchSet:
-        """Every patch of the cohort."""
-        from medaug.patching.store import read_patches
-
-        return read_patches(self.folder / "patches" / "patches.h5")
-
-    @cached_property
-    def split(self) -> PatientSplit:
-        """Who trains, tunes and judges."""
-        parts = json.loads((self.folder / "split.json").read_text())["parts"]
-        members = (frozenset(map(PatientKey, parts[part]["patients"])) for part in PARTS)
-        return PatientSplit(*members)
-
-    @cached_property
-    def generator(self) -> TrainedGenerator:
-        """The trained generator."""
-        from medaug.generators.trained import load_generator
-
-        return load_generator(self.folder / "generator")
-
-    @cached_property
-    def release(self) -> Release:
-        """What the gate let through."""
-        from medaug.export.release import load_release
-
-        return load_release(self.folder / "release")
-
-
-def _extract(run: Run) -> None:
-    from medaug.patching.extract import SkippedLesion, extract_patches
-    from medaug.patching.store import PatchStoreWriter, summarise
-    from medaug.readers.identity import load_site_key
-    from medaug.readers.source import scan
-    from medaug.report.sheets import sheet_name, write_sheet
-
-    config = run.config
-    root = require_data(config, config.name)
-    source = scan(config.sources, root, load_site_key(config.site_key), run.progress)
-    inventory = source.inventory.document()
-    write_json(run.folder / "inventory.json", inventory)
-
-    store = run.folder / "patches" / "patches.h5"
-    run.progress.start("cutting patches", len(inventory["cases"]))
-    with PatchStoreWriter(store, patients_known=inventory["patients_known"]) as writer:
-        for case in source.cases():
-            for patch in extract_patches(case, config.patching):
-                if isinstance(patch, SkippedLesion):
-                    writer.skip(patch)
-                else:
-                    writer.append(patch)
-            run.progress.advance()
-    summary = summarise(store)
-    summary["window"] = list(config.generator.window)
-    write_json(run.folder / "patches" / "summary.json", summary)
-    for label in run.patches.classes:
-        images = run.patches.of_class(label).images[:64]
-        write_sheet(run.folder / "sheets" / sheet_name("real", label), images, run.window)
-
-
-def _split(run: Run) -> None:
-    config, patches = run.config, run.patches
-    split = split_patients(patches, config.cohort.fractions, config.seed)
-    parts = {}
-    for part in PARTS:
-        here = split.part(patches, part)
-        patients = here.patients_per_class()
-        parts[part] = {
-            "patients": [key.token for key in here.patient_order],
-            "patches": len(here),
-            "classes": {
-                label: {"patients": patients[label], "patches": len(here.of_class(label))}
-                for label in patches.classes
-            },
-        }
-    document = {"seed": config.seed, "fractions": list(config.cohort.fractions), "parts": parts}
-    write_json(run.folder / "split.json", document)
-
-
-def _train(run: Run) -> None:
-    from medaug.generators.training import train_generator
-    from medaug.report.sheets import sample_name, write_sheet
-
-    config, folder = run.config, run.folder / "generator"
-
-    def draw_sheets(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
-        for label, images in samples.items():
-            write_sheet(folder / "samples" / sample_name(step, label), images, run.window)
-
-    training = run.split.part(run.patches, "training")
-    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheets)
-
-
-def _release(run: Run) -> None:
-    from medaug.export.write import write_release
-    from medaug.privacy.gate import review
-    from medaug.report.sheets import sheet_name, write_sheet
-
-    config, generator = run.config, run.generator
-    for sheet in (run.folder / "sheets").glob("synthetic_*"):
-        sheet.unlink()
-    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
-    outcome = review(
-        generator,
-        config.privacy.policy(),
-        training=training,
-        calibration=tuning,
-        rescale=Rescale.of(generator.unit, run.window),
-        window=run.window,
-        mm_per_pixel=generator.mm_per_pixel,
-        seed=config.seed,
-        memory_mb=config.privacy.memory_mb,
-        progress=run.progress,
-    )
-    document = outcome.document()
-    for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
-        for name, image in (
-            ("candidate", close.image),
-            ("nearest", training.images[close.row]),
-        ):
-            row[name] = f"closest/{number:02d}_{name}.png"
-            path = run.folder / "review" / row[name]
-            write_sheet(path, image[None], run.window, scale=3)
-    write_json(run.folder / "review" / "decision.json", document)
-    release = outcome.release_or_raise()
-    write_release(
-        release,
-        run.folder / "release",
-        config.export,
-        name=config.name,
-        # Identifiers follow from the seed, yet nobody can read the seed from them.
-        seed=int(digest_of("identifiers", config.seed, release.digest), 16),
-        window=run.window,
-        progress=run.progress,
-    )
-    for at, label in enumerate(release.classes):
-        images = release.images[release.labels == at][:64]
-        write_sheet(run.folder / "sheets" / sheet_name("synthetic", label), images, run.window)
-
-
-def _evaluate(run: Run) -> None:
-    from medaug.evaluation.protocol import evaluate
-
-    training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
-    evaluation = evaluate(
-        training,
-        tuning,
-        HeldOut(test, lineage=(run.generator.record,)),
-        run.release,
-        run.config.evaluation,
-        run.window,
-        run.config.seed,
-        run.progress,
-        folder=run.folder / "evaluation",
-    )
-    write_json(run.folder / "evaluation.json", evaluation.document())
-
-
-@dataclass(frozen=True)
-class Station:
-    """One stop: the settings it reads, the artefacts it leaves, and its work."""
-
-    name: str
-    reads: tuple[str, ...]
-    leaves: tuple[str, ...]
-    work: Callable[[Run], None]
-
-
-STATIONS = (
-    Station(
-        "extract",
-        ("sources", "patching"),
-        ("inventory.json", "patches/patches.h5", "patches/summary.json"),
-        _extract,
-    ),
-    Station("split", ("cohort",), ("split.json",), _split),
-    Station("train", ("generator",), ("generator/generator.safetensors",), _train),
-    Station(
-        "release",
-        ("privacy", "export"),
-        ("release/release.json", "review/decision.json"),
-        _release,
-    ),
-    Station("evaluate", ("evaluation",), ("evaluation.json",), _evaluate),
-)
 
 
 def run_pipeline(

@@ -17,8 +17,9 @@ from medaug.config import load_pipeline
 from medaug.errors import CohortError
 from medaug.export.verify import verify_release
 from medaug.patching.store import read_patches
-from medaug.pipeline import Run, run_pipeline
+from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
+from medaug.stations import Run
 
 Real = Callable[[str], Path]
 SHORT = (

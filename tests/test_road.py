@@ -26,8 +26,9 @@ from medaug.errors import CohortError, DisclosureError, LeakageError, RunFolderE
 from medaug.export.release import load_release
 from medaug.export.verify import verify_release
 from medaug.phantom import write_cohort
-from medaug.pipeline import STATIONS, Run, run_pipeline
+from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
+from medaug.stations import STATIONS, Run
 
 pytestmark = pytest.mark.slow
 
