@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from medaug.export.words import forbidden_words
+from medaug.forbidden import forbidden_words
 
 Format = Literal["npz", "png", "nifti", "dicom"]
 FORMATS: tuple[Format, ...] = ("npz", "png", "nifti", "dicom")

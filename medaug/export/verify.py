@@ -21,7 +21,8 @@ from medaug.export.dicom import missing_marks
 from medaug.export.manifest import MANIFEST, Manifest, describe_image, read_manifest
 from medaug.export.release import assemble
 from medaug.export.sums import SUMS, digests_of, sums_text
-from medaug.export.words import MODES, forbidden_words
+from medaug.export.words import MODES
+from medaug.forbidden import forbidden_words
 
 _SUFFIX = {"png": "png", "nifti": "nii.gz", "dicom": "dcm"}
 

@@ -20,7 +20,7 @@ from medaug.export.png import write_png
 from medaug.export.release import load_release
 from medaug.export.settings import ExportSettings
 from medaug.export.sums import SUMS, digests_of, sums_text
-from medaug.export.words import forbidden_words
+from medaug.forbidden import forbidden_words
 from medaug.progress import Progress, Silent
 
 _NOBODY = Silent()

@@ -1,29 +1,10 @@
-"""What may be said about a release: sentences made from figures, and words that never fit.
+"""What may be said about a release: sentences made from figures.
 
 The sentences say what was measured and on how many patients. None says that a release is without
 risk, because no check here can show that.
-
->>> forbidden_words("The patches are fully anonymised and safe to share.")
-['anonymised', 'safe']
->>> forbidden_words("Weights are safetensors; patients are pseudonyms.")
-[]
 """
 
 from __future__ import annotations
-
-import re
-
-_FORBIDDEN = re.compile(
-    r"""\banonym\w*
-    | \bde-?identif\w*
-    | \b(?:GDPR|HIPAA)[-\s]+complian\w*
-    | \bno\s+re-?identification\b
-    | \bre-?identification\s+(?:is\s+)?(?:not\s+possible|impossible)
-    | \b(?:un)?safe(?:ly)?\b
-    | \bpass(?:es|ed)?\s+(?:the\s+)?DCR\b
-    """,
-    re.IGNORECASE | re.VERBOSE,
-)
 
 EMPIRICAL = (
     "Mode empirical: the checks see the training patches. No differential privacy is claimed, and "
@@ -38,11 +19,6 @@ PATCH_LEVEL = (
     "Patch-level only: the source names no patients, so patches of one patient may stand in the "
     "training and in the calibration part, and no statement about patients can be made."
 )
-
-
-def forbidden_words(text: str) -> list[str]:
-    """Every phrase in ``text`` that a release must not say about itself, in order."""
-    return [found.group() for found in _FORBIDDEN.finditer(text)]
 
 
 def calibration_phrase(*, patients: int, bound: float, wanted: float, patients_known: bool) -> str:

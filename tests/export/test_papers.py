@@ -12,8 +12,8 @@ from medaug.errors import DisclosureError, ReaderError
 from medaug.export.datasheet import datasheet
 from medaug.export.manifest import SCHEMA, Manifest, describe, read_manifest, schema_text
 from medaug.export.settings import ExportSettings
-from medaug.export.words import forbidden_words
 from medaug.export.write import write_release
+from medaug.forbidden import forbidden_words
 
 WINDOW = Window(-100, 200)
 

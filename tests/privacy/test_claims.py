@@ -2,6 +2,7 @@
 
 import pytest
 
+from medaug.forbidden import forbidden_words
 from medaug.privacy import claims
 
 
@@ -22,12 +23,12 @@ from medaug.privacy import claims
     ],
 )
 def test_forbidden(text: str) -> None:
-    assert len(claims.forbidden_words(text)) == 1
+    assert len(forbidden_words(text)) == 1
 
 
 @pytest.mark.parametrize("text", ["safetensors", "patient tokens", "a re-identification attack"])
 def test_allowed(text: str) -> None:
-    assert claims.forbidden_words(text) == []
+    assert forbidden_words(text) == []
 
 
 @pytest.mark.parametrize("copies", [0, 7])
@@ -45,7 +46,7 @@ def test_statements_say_nothing_forbidden(known: bool, copies: int) -> None:
         patients_known=known,
     )
     text = " ".join(statements)
-    assert claims.forbidden_words(text) == []
+    assert forbidden_words(text) == []
     assert "at most 12.8 %" in text
     assert "(95 % confidence, 22 " in text
     assert "No differential privacy" in text
