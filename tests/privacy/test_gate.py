@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from medaug.domain import Release, ReleasePolicy, Rescale, Unit
 from medaug.errors import DisclosureError, LeakageError, SettingsError
-from medaug.privacy.claims import forbidden_words
+from medaug.forbidden import forbidden_words
 from medaug.privacy.gate import review
 from medaug.privacy.settings import PrivacySettings
 from medaug.privacy.verdict import Review
