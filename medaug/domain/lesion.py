@@ -42,8 +42,9 @@ class Lesion:
         patient: whose it is.
         box: half-open voxel bounds (i, j, k) in the volume's grid.
         mask: bool (i, j, k) of the box's shape; None where only a box is known, as for a folder
-            of ready-made patches.
+            of ready-made patches, or for a point of a table.
         finding: the coded term, where the source gives one.
+        diameter_mm: what the source states where it draws no mask; None if it states nothing.
     """
 
     tracking_uid: str
@@ -52,6 +53,7 @@ class Lesion:
     box: Region
     mask: NDArray[np.bool_] | None = None
     finding: CodedConcept | None = None
+    diameter_mm: float | None = None
 
     def __post_init__(self) -> None:
         size = tuple(part.stop - part.start for part in self.box)
@@ -59,6 +61,8 @@ class Lesion:
             raise ValueError(f"a lesion's box has three positive sizes, got {size}")
         if self.mask is not None and (self.mask.shape != size or not self.mask.any()):
             raise ValueError(f"a lesion's mask fills its box {size}, got {self.mask.shape}")
+        if self.diameter_mm is not None and not 0 < self.diameter_mm < np.inf:
+            raise ValueError(f"a diameter is a positive number of mm, got {self.diameter_mm}")
 
     @cached_property
     def voxels(self) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import Case, Lesion, LesionPatch, PatchLocation, Region
+from medaug.domain.section import Section, largest, sections
 from medaug.errors import Fault, ReaderError, SettingsError
 from medaug.patching.resample import PatchGrid
-from medaug.patching.section import Section, largest, sections
 from medaug.patching.settings import EveryNth, PatchingSettings
 
 _TILE_STEP = 0.75
@@ -50,7 +50,7 @@ def extract_patches(
 
     A lesion's diameter, held against the limits, is the longest in any of its axial slices (as in
     RECIST 1.1); `PatchLocation.diameter_mm` is that of the patch's own slice. Lesions known only
-    by a box have no diameter (0) and no mask.
+    by a box have no mask, and the diameter that the source states, or none (0).
 
     Pictures without spacing are resized so that the longer side of the lesion's box, as a rule
     the whole picture, fills the patch. Nothing is cut off: a shorter side is filled with what
@@ -108,9 +108,12 @@ def _outside_limits(found: list[Section], lesion: Lesion, settings: PatchingSett
     low, high = settings.min_diameter_mm, settings.max_diameter_mm
     if low is None and high is None:
         return ""
-    if lesion.mask is None:
+    if lesion.mask is not None:
+        longest = max(section.diameter for section in found)
+    elif lesion.diameter_mm is not None:
+        longest = lesion.diameter_mm
+    else:
         return "only a box is known of it, so its diameter cannot be held against the limits"
-    longest = max(section.diameter for section in found)
     if low is not None and longest < low:
         return f"its longest diameter is {longest:.1f} mm, below the limit of {low:g} mm"
     if high is not None and longest > high:
@@ -196,8 +199,12 @@ def _cut_out(case: Case, lesion: Lesion, cut: _Cut, size: int) -> LesionPatch | 
             centre_mm=(x, y, z),
             mm_per_pixel=cut.mm_per_pixel if in_mm else 0.0,
             scale=cut.scale,
-            diameter_mm=section.diameter if outlined and in_mm else 0.0,
+            diameter_mm=_diameter(lesion, section) if in_mm else 0.0,
         ),
         unit=volume.unit,
         modality=volume.modality,
     )
+
+
+def _diameter(lesion: Lesion, section: Section) -> float:
+    return section.diameter if lesion.mask is not None else lesion.diameter_mm or 0.0

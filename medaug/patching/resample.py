@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
-from medaug.patching.section import View
+from medaug.domain.section import View
 
 _TRUNCATE = 4.0
 _SPLINE_REACH = 10

@@ -11,18 +11,18 @@ from pathlib import Path, PurePosixPath
 from medaug.domain import Case, Lesion
 from medaug.errors import Fault, ReaderError
 from medaug.progress import Progress
-from medaug.readers.dicom_header import SegmentationFile, Slice, known_keyword, read_header
-from medaug.readers.dicom_pixels import SliceDecoder, is_mask, slice_decoder, volume_of
+from medaug.readers.dicom_header import MarkFile, Slice, known_keyword, read_header
+from medaug.readers.dicom_pixels import SliceDecoder, is_mask, slice_decoder
 from medaug.readers.dicom_stack import Stack, build_stacks
+from medaug.readers.dicom_volume import volume_of
 from medaug.readers.files import Refusal, SourceFile, patient_text, search
 from medaug.readers.found import OFF_GRID, UNMARKED, Found, Kind, Opened
 from medaug.readers.identity import case_token, patient_key
 from medaug.readers.lesions import lesions_of
+from medaug.readers.mark import Mark
 from medaug.readers.mask_series import MaskSeries
-from medaug.readers.segmentation import Segmentation, read_segmentation
+from medaug.readers.segmentation import read_segmentation
 from medaug.readers.settings import DicomSource, MaskSeriesRule, SegRule
-
-Mark = MaskSeries | Segmentation
 
 
 class DicomCase:
@@ -38,7 +38,7 @@ class DicomCase:
         self._marks = marks
         self._site_key = site_key
         self._decoder = decoder
-        images = sorted(one.file.name for one in stack.slices)
+        images = sorted({one.file.name for one in stack.slices})
         self.name = images[0]
         self.files = (*images, *(name for mark in marks for name in mark.names))
 
@@ -51,7 +51,7 @@ class DicomCase:
         identities: set[str] = set()
         for mark in self._marks:
             try:
-                markings = mark.read(self._stack)
+                markings = [self._stack.on_grid(marking) for marking in mark.read(self._stack)]
                 reason = "" if markings else "a mask with no lesion: no voxel is marked in it"
             except ReaderError as error:
                 markings, reason = [], error.faults[0].came
@@ -68,6 +68,8 @@ class DicomCase:
             refused += _unmarked(self._stack)
             return Opened(None, tuple(refused))
         identity = f"{first.series}\0{first.instance}" if first.instance else self.name
+        if first.frame is not None:
+            identity += f"\0{first.frame}"
         case = Case(
             key=case_token(self._site_key, identity),
             patient=patient,
@@ -97,7 +99,7 @@ def find_dicom(
     found = Found()
     images: list[Slice] = []
     masks: dict[tuple[str, ...], list[Slice]] = defaultdict(list)
-    segmentations: list[SegmentationFile] = []
+    mark_files: list[MarkFile] = []
     rules: dict[tuple[str, ...], MaskSeriesRule] = {}
     for file in files:
         progress.advance()
@@ -105,23 +107,25 @@ def find_dicom(
         if isinstance(header, Refusal):
             found.refused.append(header)
             continue
-        patient, unknown = patient_text(settings.patient, file, header.patient, folder)
-        header = replace(header, patient=patient)
-        if isinstance(header, SegmentationFile):
-            segmentations.append(header)
-        elif claim := _claim(settings, header):
+        raw = header.patient if isinstance(header, MarkFile) else header[0].patient
+        patient, unknown = patient_text(settings.patient, file, raw, folder)
+        if isinstance(header, MarkFile):
+            mark_files.append(replace(header, patient=patient))
+            continue
+        slices = [replace(one, patient=patient) for one in header]
+        if claim := _claim(settings, slices[0]):
             key, rule = claim
             rules[key] = rule
-            masks[key].append(header)
-        elif reason := unknown or _unwanted(settings, header):
+            masks[key] += slices
+        elif reason := unknown or _unwanted(settings, slices[0]):
             found.refused.append(Refusal(file.name, reason))
         else:
-            images.append(header)
+            images += slices
     marks: list[Mark] = []
-    for key, slices in masks.items():
-        mark = MaskSeries(tuple(slices), key[0], rules[key].per, slices[0].patient)
+    for key, planes in masks.items():
+        mark = MaskSeries(tuple(planes), key[0], rules[key].per, planes[0].patient)
         marks += _undamaged(mark, found)
-    marks += _segmentations(settings, segmentations, found)
+    marks += _segmentations(settings, mark_files, found)
     _bring_together(images, marks, site_key, found)
     return found
 
@@ -162,9 +166,7 @@ def _undamaged(mark: MaskSeries, found: Found) -> list[Mark]:
     return []
 
 
-def _segmentations(
-    settings: DicomSource, files: Sequence[SegmentationFile], found: Found
-) -> list[Mark]:
+def _segmentations(settings: DicomSource, files: Sequence[MarkFile], found: Found) -> list[Mark]:
     rule = next((rule for rule in settings.lesions if isinstance(rule, SegRule)), None)
     marks: list[Mark] = []
     for one in files:
@@ -213,7 +215,7 @@ def _without_masks(stacks: list[Stack], found: Found) -> list[Stack]:
 
 def _stack_of(mark: Mark, stacks: list[Stack]) -> Stack | str:
     """The volume that a mark lies on, or why there is none."""
-    if isinstance(mark, Segmentation) and not mark.drawn_on(stacks):
+    if not mark.drawn_on(stacks):
         return "the series it refers to is not among the files that can be used"
     fitting = mark.stacks_among(stacks)
     if not fitting:

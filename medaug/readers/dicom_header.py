@@ -10,13 +10,14 @@ import os
 import struct
 from collections import Counter
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 from pydicom import Dataset, dcmread, uid
 from pydicom.datadict import tag_for_keyword
 from pydicom.pixels.decoders.base import get_decoder
 
+from medaug.domain import Unit
 from medaug.readers.files import Refusal, SourceFile, is_archive, stray
 from medaug.readers.oddities import UNREADABLE, withheld
 
@@ -24,6 +25,8 @@ ODD = "made the DICOM library warn (the texts are withheld: they may quote the f
 
 LABEL_MAP_SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.7"
 SEGMENTATIONS = {uid.SegmentationStorage, LABEL_MAP_SEGMENTATION}
+
+MarkKind = Literal["seg", "rtstruct", "sr"]
 
 _IMAGE_MODALITIES = ("CT", "MR", "PT", "NM", "US", "MG", "CR", "DX", "XA", "RF")
 
@@ -78,6 +81,9 @@ class Plane:
         spacing: mm between rows, mm between columns (PS3.3 10.7.1.3: in this order).
         orientation: unit vectors along increasing column index, then along increasing row index.
         position: centre of the first pixel.
+        placed: False for a picture that states no place in the patient (a mammogram, an
+            ultrasound frame); it lies at the origin then, and no plane is parallel to it.
+        measured: False where the file gives no distance between pixels either.
     """
 
     rows: int
@@ -85,27 +91,36 @@ class Plane:
     spacing: tuple[float, ...]
     orientation: tuple[float, ...]
     position: tuple[float, ...]
+    placed: bool = True
+    measured: bool = True
 
     def parallel_to(self, other: Plane) -> bool:
         """Whether both have the same size, spacing and orientation, up to rounding in the file."""
-        return (self.rows, self.columns) == (other.rows, other.columns) and (
-            np.allclose(self.spacing, other.spacing, rtol=1e-4)
+        return (
+            self.placed
+            and other.placed
+            and (self.rows, self.columns) == (other.rows, other.columns)
+            and np.allclose(self.spacing, other.spacing, rtol=1e-4)
             and np.allclose(self.orientation, other.orientation, atol=1e-4)
         )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Slice:
-    """One image file that can take part in a volume.
+    """One image, a file or a frame of one, that can take part in a volume.
 
     Attributes:
+        frame: number of the frame from 0; None where the file is one image.
         patient: text of the attribute that names the patient, or "".
         modality: one of DICOM's image modalities; "OT" for anything else.
-        hounsfield: a CT slice whose rescaled values are HU.
+        unit: HU for a CT slice whose rescaled values say so.
+        apart: (what, value) of everything that can tell volumes apart which share positions: the
+            acquisition, the echo, the b-value, the moment.
         damage: why its pixels cannot all be there, or "".
     """
 
     file: SourceFile
+    frame: int | None
     plane: Plane
     series: str
     instance: str
@@ -114,22 +129,24 @@ class Slice:
     modality: str
     slope: float
     intercept: float
-    hounsfield: bool
+    unit: Unit
+    apart: tuple[tuple[str, str], ...]
     damage: str
 
 
 @dataclass(frozen=True, repr=False)
-class SegmentationFile:
-    """A DICOM Segmentation; `segmentation` reads the rest of it."""
+class MarkFile:
+    """A DICOM object that marks lesions; the reader of its kind reads the rest of it."""
 
     file: SourceFile
     patient: str
+    kind: MarkKind
 
 
 def read_header(
     file: SourceFile, patient_attribute: str, oddities: Counter[str] | None = None
-) -> Slice | SegmentationFile | Refusal:
-    """Read one file's header; a file that cannot be used gives its reason."""
+) -> tuple[Slice, ...] | MarkFile | Refusal:
+    """Read one file's header: the images in it, or the reason why it cannot be used."""
     if is_archive(file.name):
         return stray(file, "")
     try:
@@ -166,14 +183,14 @@ def _no_dicom(file: SourceFile, head: bytes) -> Refusal:
 
 def _judge(
     file: SourceFile, dataset: Dataset, stream: BinaryIO, patient_attribute: str
-) -> Slice | SegmentationFile | Refusal:
+) -> tuple[Slice, ...] | MarkFile | Refusal:
     patient = _text(dataset, patient_attribute)
     if _text(dataset, "SyntheticData") == "YES":
         return Refusal(file.name, "it is marked as synthetic (0008,001C)")
     if dataset.get("SOPClassUID") in SEGMENTATIONS:
         if damage := _damage(dataset, stream):
             return Refusal(file.name, f"a damaged segmentation: {damage}")
-        return SegmentationFile(file, patient)
+        return MarkFile(file, patient, "seg")
     reason = _not_an_image(dataset) or _not_a_slice(dataset) or _not_decodable(dataset)
     if reason:
         return Refusal(file.name, reason)
@@ -185,8 +202,9 @@ def _judge(
         return Refusal(file.name, rescale)
     modality = _text(dataset, "Modality")
     slope, intercept, hounsfield = rescale
-    return Slice(
+    one = Slice(
         file=file,
+        frame=None,
         plane=plane,
         series=_text(dataset, "SeriesInstanceUID"),
         instance=_text(dataset, "SOPInstanceUID"),
@@ -195,9 +213,11 @@ def _judge(
         modality=modality if modality in _IMAGE_MODALITIES else "OT",
         slope=slope,
         intercept=intercept,
-        hounsfield=hounsfield and modality == "CT",
+        unit=Unit.HOUNSFIELD if hounsfield and modality == "CT" else Unit.ARBITRARY,
+        apart=(),
         damage=_damage(dataset, stream),
     )
+    return (one,)
 
 
 def _not_an_image(dataset: Dataset) -> str:

@@ -1,4 +1,4 @@
-"""Pixels of DICOM slices, decoded one slice at a time and only when a region asks for them."""
+"""Pixels of DICOM slices, decoded one slice at a time and only when asked for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.pixels.utils import pixel_array
 
-from medaug.domain import Region, Unit, Volume
 from medaug.errors import Fault, ReaderError
 from medaug.readers.dicom_header import Slice
-from medaug.readers.dicom_stack import Stack
 from medaug.readers.oddities import UNREADABLE, withheld
 
 SLICES_KEPT = 32
@@ -57,16 +55,3 @@ def slice_decoder() -> SliceDecoder:
         return np.ascontiguousarray(values, dtype=np.float32)
 
     return lru_cache(SLICES_KEPT)(rescaled)
-
-
-def volume_of(stack: Stack, decoder: SliceDecoder) -> Volume:
-    """The volume of a stack: HU for CT, arbitrary for everything else."""
-    slices = stack.slices
-
-    def decode(region: Region) -> NDArray[np.float32]:
-        i, j, k = region
-        planes = [decoder(one)[i, j] for one in slices[k]]
-        return np.stack(planes, axis=2)
-
-    unit = Unit.HOUNSFIELD if slices[0].hounsfield else Unit.ARBITRARY
-    return Volume(stack.geometry, slices[0].modality, unit, decode)

@@ -25,6 +25,7 @@ from medaug.domain import Geometry, lps_to_ras
 from medaug.readers.dicom_header import Plane, Slice
 from medaug.readers.files import Refusal
 from medaug.readers.found import GRID_MM
+from medaug.readers.lesions import Marking
 
 TOLERANCE = 0.1
 """Allowed distance of a slice from its place in the regular grid, in slice distances."""
@@ -56,6 +57,10 @@ class Stack:
         away = np.linalg.norm(self._positions - plane.position, axis=1)
         nearest = int(np.argmin(away))
         return nearest if away[nearest] <= GRID_MM else None
+
+    def on_grid(self, marking: Marking) -> Marking:
+        """A marking, indexed by column, row and slice as `locate` counts, on `geometry`."""
+        return marking
 
 
 def build_stacks(slices: Sequence[Slice]) -> tuple[list[Stack], list[Refusal]]:
@@ -119,8 +124,8 @@ def _stack(group: list[Slice]) -> Stack | str:
     positions = positions[order]
     if reason := _irregular(positions, normal):
         return reason
-    if len({one.hounsfield for one in group}) > 1:
-        return "some slices of its series are in HU and others are not"
+    if len({one.unit for one in group}) > 1:
+        return "the slices of its series are not all in the same unit (some in HU, others not)"
 
     # Column index runs along the row direction, so array axis 0 takes the second spacing.
     affine = np.eye(4)

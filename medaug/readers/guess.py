@@ -78,11 +78,8 @@ def _dicom(folders: Folders) -> DicomSource | None:
         files = [file for file in everything if not file.name.lower().endswith(_NO_DICOM)]
         with_dicom = [file for file in _sample(files) if _is_dicom(file)]
         any_dicom |= bool(with_dicom)
-        slices = [
-            header
-            for file in with_dicom
-            if isinstance(header := read_header(file, "PatientID"), Slice)
-        ]
+        headers = [read_header(file, "PatientID") for file in with_dicom]
+        slices = [one for images_in in headers if isinstance(images_in, tuple) for one in images_in]
         if not slices:
             continue
         if is_mask(slices):

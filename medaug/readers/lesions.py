@@ -31,23 +31,25 @@ class Marking:
         label: the class.
         identity: names this marking among all of the site; only hashed, never shown.
         box: where the mask lies in the volume.
-        mask: bool (i, j, k), tight in its box.
+        mask: bool (i, j, k), tight in its box; None where only a box or a point is known.
         finding: the coded term, where the source gives one.
+        diameter_mm: what the source states where it draws no mask.
     """
 
     label: str
     identity: str
     box: Region
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | None
     finding: CodedConcept | None = None
+    diameter_mm: float | None = None
 
 
 def lesions_of(marking: Marking, per: Per, patient: PatientKey, site_key: bytes) -> list[Lesion]:
     """The lesions of one marking, components in raster order."""
-    if per == "segment":
-        parts: Iterable[tuple[Region, NDArray[np.bool_]]] = [(marking.box, marking.mask)]
+    if per == "segment" or marking.mask is None:
+        parts: Iterable[tuple[Region, NDArray[np.bool_] | None]] = [(marking.box, marking.mask)]
     else:
-        parts = _components(marking)
+        parts = _components(marking.mask, marking.box)
     return [
         Lesion(
             tracking_uid=lesion_uid(site_key, f"{marking.identity}\0{number}"),
@@ -56,15 +58,16 @@ def lesions_of(marking: Marking, per: Per, patient: PatientKey, site_key: bytes)
             box=box,
             mask=mask,
             finding=marking.finding,
+            diameter_mm=marking.diameter_mm,
         )
         for number, (box, mask) in enumerate(parts)
     ]
 
 
-def _components(marking: Marking) -> Iterator[tuple[Region, NDArray[np.bool_]]]:
-    numbered, _ = ndimage.label(marking.mask, structure=_NEIGHBOURS)
+def _components(mask: NDArray[np.bool_], box: Region) -> Iterator[tuple[Region, NDArray[np.bool_]]]:
+    numbered, _ = ndimage.label(mask, structure=_NEIGHBOURS)
     for number, part in enumerate(ndimage.find_objects(numbered), start=1):
-        yield _shift(part, marking.box), numbered[part] == number
+        yield _shift(part, box), numbered[part] == number
 
 
 def _shift(part: Region, box: Region) -> Region:

@@ -35,6 +35,10 @@ class MaskSeries:
         """Its files, relative to the data root."""
         return tuple(one.file.name for one in self.slices)
 
+    def drawn_on(self, stacks: list[Stack]) -> list[Stack]:
+        """A mask series refers to no other series: all."""
+        return stacks
+
     def stacks_among(self, stacks: list[Stack]) -> list[Stack]:
         """Those on whose grid every plane lies."""
         return [

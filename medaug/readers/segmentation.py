@@ -20,7 +20,7 @@ from pydicom import Dataset, dcmread
 
 from medaug.domain import CodedConcept
 from medaug.errors import Fault, ReaderError
-from medaug.readers.dicom_header import ODD, Plane, SegmentationFile, plane_of
+from medaug.readers.dicom_header import ODD, MarkFile, Plane, plane_of
 from medaug.readers.dicom_stack import Stack
 from medaug.readers.files import Refusal, SourceFile
 from medaug.readers.found import OFF_GRID
@@ -125,7 +125,7 @@ class Segmentation:
 
 
 def read_segmentation(
-    found: SegmentationFile, rule: SegRule, patient: str, oddities: Counter[str]
+    found: MarkFile, rule: SegRule, patient: str, oddities: Counter[str]
 ) -> Segmentation | Refusal:
     """Read what a segmentation says about its segments and frames."""
     file = found.file

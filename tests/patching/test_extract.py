@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from medaug.domain import Case, Geometry, Lesion, LesionPatch, PatientKey, Unit, Volume
+from medaug.domain.section import View
 from medaug.errors import Fault, ReaderError, SettingsError
 from medaug.patching.extract import SkippedLesion, extract_patches
 from medaug.patching.resample import PatchGrid
-from medaug.patching.section import View
 from medaug.patching.settings import PatchingSettings
 
 

@@ -13,9 +13,10 @@ from pydantic import TypeAdapter
 
 from medaug.domain import Unit
 from medaug.errors import ReaderError
-from medaug.readers.dicom_header import Slice, read_header
-from medaug.readers.dicom_pixels import slice_decoder, volume_of
+from medaug.readers.dicom_header import read_header
+from medaug.readers.dicom_pixels import slice_decoder
 from medaug.readers.dicom_stack import build_stacks
+from medaug.readers.dicom_volume import volume_of
 from medaug.readers.files import list_files
 from medaug.readers.settings import SourceSettings
 from medaug.readers.source import guess_sources, scan
@@ -30,7 +31,7 @@ def read(root, **source):
 
 def stacks_of(folder: Path):
     headers = [read_header(file, "PatientID") for file in list_files(folder, folder)[0]]
-    return build_stacks([one for one in headers if isinstance(one, Slice)])
+    return build_stacks([one for found in headers if isinstance(found, tuple) for one in found])
 
 
 class TestLiverCT:

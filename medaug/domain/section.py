@@ -17,10 +17,9 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist
 
-from medaug.domain import Geometry, Lesion
+from medaug.domain.geometry import Geometry
+from medaug.domain.lesion import Lesion
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,9 +110,14 @@ class Section:
         Edge middles lie on the true outline on average: pixel centres would measure a disc about
         one pixel short, pixel corners up to one pixel long.
         """
-        halves = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]]) @ self.view.to_mm.T
-        edges = (self.points[:, None] + halves).reshape(-1, 2)
-        return float(pdist(edges[ConvexHull(edges).vertices]).max())
+        # Whatever lies between the first and the last pixel of a row cannot be an end of it.
+        rows = np.flatnonzero(self.outline.any(axis=1))
+        first = self.outline[rows].argmax(axis=1)
+        last = self.outline.shape[1] - 1 - self.outline[rows, ::-1].argmax(axis=1)
+        ends = np.stack([np.tile(rows, 2), np.concatenate([first, last])], axis=1)
+        halves = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
+        edges = (ends[:, None] + halves).reshape(-1, 2) @ self.view.to_mm.T
+        return max(float(np.hypot(*(edges - one).T).max()) for one in edges)
 
 
 def sections(lesion: Lesion, geometry: Geometry) -> list[Section]:
@@ -135,3 +139,13 @@ def largest(candidates: list[Section]) -> int:
     """Position of the section of largest area; of equals, the one nearest the lesion's middle."""
     middle = (len(candidates) - 1) / 2
     return max(range(len(candidates)), key=lambda at: (candidates[at].area, -abs(at - middle), -at))
+
+
+def longest_diameter(lesion: Lesion, geometry: Geometry) -> float:
+    """Longest diameter in mm in any axial slice (RECIST 1.1); 0 where it is not known.
+
+    That of the mask, or else what the source states of a lesion it gives as a point.
+    """
+    if lesion.mask is None:
+        return lesion.diameter_mm or 0.0
+    return max(section.diameter for section in sections(lesion, geometry))
