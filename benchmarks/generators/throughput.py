@@ -1,12 +1,11 @@
-"""Images per second of training: each preset beside a plain DCGAN loop.
+"""Images per second of training: each preset beside a plain DCGAN loop on the same networks.
 
     python benchmarks/generators/throughput.py --side 64 --width 32 --seconds 20
 
 The plain loop is written as tutorials write it: two passes of the discriminator over real and
-fake patches, a third for the generator, everything in the default memory layout. It has the
-channels, kernels and batch of the `conditional` preset, without classes, penalties,
-augmentation and average. All loops take turns on the same data, so that a busy machine
-disturbs each alike.
+fake patches with cross-entropy, a third for the generator, everything in the default memory layout.
+It has the preset's networks and batch, and none of its penalties, augmentation and averaging. All
+loops take turns on the same data, so that a busy machine disturbs each alike.
 """
 
 from __future__ import annotations
@@ -20,41 +19,43 @@ import torch
 from torch import nn
 
 from medaug.generators.adversaries import Adversaries
-from medaug.generators.networks import ladder
+from medaug.generators.networks import Discriminator, Generator, initialise
 from medaug.generators.settings import PRESETS, GeneratorSettings
 
 CLASSES = 3
 
 
-def plain(side: int, width: int, batch: int, latent: int) -> Callable[[int], None]:
-    """One step of a plain DCGAN with binary cross-entropy."""
-    start, rungs = ladder(side)
-    sizes = [width * min(2**rung, 8) for rung in range(rungs)]
-    draws: list[nn.Module] = [nn.ConvTranspose2d(latent, sizes[-1], start, bias=False)]
-    for size, after in zip(sizes[::-1], [*sizes[-2::-1], 1], strict=True):
-        draws += [nn.BatchNorm2d(size), nn.ReLU(True)]
-        draws += [nn.ConvTranspose2d(size, after, 4, 2, 1, bias=False)]
-    judges: list[nn.Module] = []
-    for before, size in zip([1, *sizes[:-1]], sizes, strict=True):
-        judges += [nn.Conv2d(before, size, 4, 2, 1, bias=False)]
-        judges += [nn.BatchNorm2d(size)] if judges[1:] else []
-        judges += [nn.LeakyReLU(0.2, inplace=True)]
-    generator = nn.Sequential(*draws, nn.Tanh())
-    discriminator = nn.Sequential(*judges, nn.Conv2d(sizes[-1], 1, start), nn.Flatten(0))
+def settings_of(name: str, width: int, batch: int) -> GeneratorSettings:
+    """A preset at this width and batch."""
+    own = {"preset": name, "width": width, "batch": batch, "window": (-1, 1)}
+    return GeneratorSettings.model_validate(own)
+
+
+def plain(name: str, side: int, width: int, batch: int) -> Callable[[int], None]:
+    """One step of a plain loop with binary cross-entropy on a preset's networks."""
+    settings = settings_of(name, width, batch)
+    generator = Generator(side, 1, CLASSES, settings)
+    discriminator = Discriminator(side, 1, CLASSES, settings)
+    for network in (generator, discriminator):
+        initialise(network, torch.Generator().manual_seed(0))
     criterion = nn.BCEWithLogitsLoss()
-    adam_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-    adam_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    betas = (settings.beta1, settings.beta2)
+    adam_d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=betas)
+    adam_g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=betas)
     data = torch.rand(256, 1, side, side) * 2 - 1
+    classes = torch.arange(256) % CLASSES
     one, zero = torch.ones(batch), torch.zeros(batch)
 
     def step(_: int) -> None:
+        rows = torch.randint(len(data), (batch,))
+        labels = classes[rows]
         discriminator.zero_grad()
-        criterion(discriminator(data[torch.randint(len(data), (batch,))]), one).backward()
-        fake = generator(torch.randn(batch, latent, 1, 1))
-        criterion(discriminator(fake.detach()), zero).backward()
+        criterion(discriminator(data[rows], labels), one).backward()
+        fake = generator(torch.randn(batch, settings.latent), labels)
+        criterion(discriminator(fake.detach(), labels), zero).backward()
         adam_d.step()
         generator.zero_grad()
-        criterion(discriminator(fake), one).backward()
+        criterion(discriminator(fake, labels), one).backward()
         adam_g.step()
 
     return step
@@ -62,8 +63,7 @@ def plain(side: int, width: int, batch: int, latent: int) -> Callable[[int], Non
 
 def preset(name: str, side: int, width: int, batch: int) -> Callable[[int], None]:
     """One step of a preset, as training runs it."""
-    own = {"preset": name, "width": width, "batch": batch, "window": (-1, 1)}
-    settings = GeneratorSettings.model_validate(own)
+    settings = settings_of(name, width, batch)
     adversaries = Adversaries(side, 1, CLASSES, settings, 0, torch.device("cpu"))
     data = torch.rand(256, 1, side, side) * 2 - 1
     classes = torch.arange(256) % CLASSES
@@ -84,30 +84,31 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=20, help="for each loop")
     chosen = parser.parse_args()
-    loops = {"plain DCGAN": plain(chosen.side, chosen.width, chosen.batch, 64)}
-    loops |= {name: preset(name, chosen.side, chosen.width, chosen.batch) for name in PRESETS}
-    steps, spent, used = (dict.fromkeys(loops, 0.0) for _ in range(3))
+    shape = (chosen.side, chosen.width, chosen.batch)
+    loops = {(name, how): make(name, *shape) for name in PRESETS for how, make in HOW.items()}
+    rates: dict[tuple[str, str], list[float]] = {name: [] for name in loops}
     for step in loops.values():
         step(0)
         step(1)
     rounds = 8  # one lazy penalty in each, as often as in training
-    while min(spent.values()) < chosen.seconds:
+    ends = time.perf_counter() + chosen.seconds * len(loops)
+    while time.perf_counter() < ends:
         for name, step in loops.items():
-            wall, cpu = time.perf_counter(), time.process_time()
+            began = time.perf_counter()
             for at in range(rounds):
                 step(at)
-            spent[name] += time.perf_counter() - wall
-            used[name] += time.process_time() - cpu
-            steps[name] += rounds
+            rates[name].append(rounds * chosen.batch / (time.perf_counter() - began))
     print(f"{chosen.side} px, width {chosen.width}, batch {chosen.batch}, ", end="")
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"{'':16}{'images/s':>10}{'per CPU s':>12}{'of plain':>10}")
-    base = steps["plain DCGAN"] / spent["plain DCGAN"]
-    for name in loops:
-        rate = steps[name] / spent[name]
-        print(f"{name:16}{rate * chosen.batch:10.0f}", end="")
-        print(f"{steps[name] * chosen.batch / used[name]:12.0f}{rate / base:10.2f}")
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; images/s, medians")
+    print(f"{'':16}{'plain':>8}{'medaug':>8}{'ratio':>8}   quartiles of the ratio")
+    for name in PRESETS:
+        slow, fast = (np.array(rates[name, how]) for how in HOW)
+        low, middle, high = np.quantile(fast / slow, (0.25, 0.5, 0.75))
+        print(f"{name:16}{np.median(slow):8.0f}{np.median(fast):8.0f}", end="")
+        print(f"{middle:8.2f}   {low:.2f} to {high:.2f}, {len(slow)} rounds")
 
+
+HOW = {"plain": plain, "medaug": preset}
 
 if __name__ == "__main__":
     main()

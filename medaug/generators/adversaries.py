@@ -3,11 +3,17 @@
 All chance in step *t* comes from a stream that is a function of the seed and *t*. A run that
 continues from a checkpoint therefore has no generator state to restore, and draws what an
 unbroken run would have drawn.
+
+Where no two patches of a batch mix in the discriminator, one pass of it serves both networks: the
+logit of a patch depends on that patch alone, so that what the generator needs is the gradient
+that the discriminator's loss sends to a generated patch, times the ratio of the two losses'
+slopes at its logit. Both are then updated from the same state, at three quarters of the
+work of taking turns. With batch normalisation they take turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 
 import numpy as np
@@ -17,9 +23,11 @@ from torch import Tensor, nn
 
 from medaug.generators import augmentation
 from medaug.generators.checkpoint import below
-from medaug.generators.losses import discriminator_loss, generator_loss, gradient_penalty
+from medaug.generators.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from medaug.generators.networks import Discriminator, Generator, initialise, place
 from medaug.generators.settings import GeneratorSettings
+
+_TRIFLE = 1e-12
 
 
 def latents(
@@ -85,38 +93,57 @@ class Adversaries:
         """
         noise = torch.from_numpy(latents(len(real), self.settings, rng)).to(self.device)
         fake = self.generator(noise, labels)
-        loss_d = self._improve_discriminator(step, real, fake.detach(), labels, rng)
-        loss_g = self._improve_generator(real, fake, labels, rng)
+        mixes = self.settings.discriminator_norm == "batch"
+        play = self._in_turns if mixes else self._together
+        losses = play(step, real, fake, labels, rng)
         self._follow(step)
-        return loss_d, loss_g
+        return losses
 
-    def _improve_discriminator(
+    def _together(
         self, step: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> float:
+    ) -> tuple[float, float]:
         settings = self.settings
-        penalised = settings.penalty > 0 and step % settings.penalty_every == 0
-        images = self._augmented(torch.cat([real, fake]), rng).requires_grad_(penalised)
-        logits = self._judged(images, torch.cat([labels, labels]))
-        loss = discriminator_loss(settings.loss, *logits.chunk(2))
-        total = loss
-        if penalised:
+        drawn = self._augmented(torch.cat([real, fake]), rng)
+        images = drawn.detach().requires_grad_()
+        logits = self.discriminator(images, torch.cat([labels, labels]))
+        loss_d, slope_d = _slope(discriminator_loss, settings.loss, logits)
+        loss_g, slope_g = _slope(generator_loss, settings.loss, logits)
+        weights = list(self.discriminator.parameters())
+        if settings.penalty > 0 and step % settings.penalty_every == 0:
+            penalty, gradient = gradient_penalty(logits, images)
             # The mean over real and fake together is half the sum of R1 and R2.
             weight = 2 * settings.penalty * settings.penalty_every
-            total = loss + weight * gradient_penalty(logits, images)
-        self._update("discriminator", total)
-        return loss.item()
+            loss = (logits * slope_d).sum() + weight * penalty
+            gradients = torch.autograd.grad(loss, weights)
+            pull = gradient.detach() * slope_g.view(-1, 1, 1, 1)
+        else:
+            *of_weights, sent = torch.autograd.grad(logits, [*weights, images], slope_d)
+            gradients = tuple(of_weights)
+            pull = sent * (slope_g / slope_d).view(-1, 1, 1, 1)
+        pull[: len(real)] = 0
+        self._apply("discriminator", gradients)
+        of_generator = list(self.generator.parameters())
+        self._apply("generator", torch.autograd.grad(drawn, of_generator, pull))
+        return loss_d, loss_g
 
-    def _improve_generator(
-        self, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> float:
+    def _in_turns(
+        self, _: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
+    ) -> tuple[float, float]:
+        """The discriminator, then the generator; batch statistics never mix real and fake."""
+        loss = self.settings.loss
+        images = self._augmented(torch.cat([real, fake.detach()]), rng).chunk(2)
+        loss_d = discriminator_loss(loss, *(self.discriminator(half, labels) for half in images))
+        weights = list(self.discriminator.parameters())
+        self._apply("discriminator", torch.autograd.grad(loss_d, weights))
         fake_logits = self.discriminator(self._augmented(fake, rng), labels)
         real_logits = fake_logits
-        if self.settings.loss == "relativistic":
+        if loss == "relativistic":
             with torch.no_grad():
                 real_logits = self.discriminator(self._augmented(real, rng), labels)
-        loss = generator_loss(self.settings.loss, real_logits, fake_logits)
-        self._update("generator", loss)
-        return loss.item()
+        loss_g = generator_loss(loss, real_logits, fake_logits)
+        weights = list(self.generator.parameters())
+        self._apply("generator", torch.autograd.grad(loss_g, weights))
+        return loss_d.item(), loss_g.item()
 
     def _augmented(self, images: Tensor, rng: np.random.Generator) -> Tensor:
         if not self.settings.augment:
@@ -124,20 +151,12 @@ class Adversaries:
         what = augmentation.draw(len(images), images.shape[-1], self.settings.augment, rng)
         return augmentation.apply(images, what)
 
-    def _judged(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Logits of real patches, then of fake ones; batch statistics never mix the two."""
-        if self.settings.discriminator_norm == "none":
-            logits: Tensor = self.discriminator(images, labels)
-            return logits
-        halves = zip(images.chunk(2), labels.chunk(2), strict=True)
-        return torch.cat([self.discriminator(*half) for half in halves])
-
-    def _update(self, name: str, loss: Tensor) -> None:
+    def _apply(self, name: str, gradients: Sequence[Tensor]) -> None:
         optimiser = self._optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
-        # Only this network's gradients: the other's weights need none.
-        torch.autograd.backward(loss, inputs=list(self._trained()[name].parameters()))
+        for weight, gradient in zip(self._trained()[name].parameters(), gradients, strict=True):
+            weight.grad = gradient
         optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _follow(self, step: int) -> None:
@@ -176,3 +195,16 @@ class Adversaries:
                 like = torch.empty_like(weights[int(index)]) if value.ndim else value.clone()
                 moments.setdefault(int(index), {})[moment] = like.copy_(value)
             optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+
+
+def _slope(
+    loss_of: Callable[[Loss, Tensor, Tensor], Tensor], loss: Loss, logits: Tensor
+) -> tuple[float, Tensor]:
+    """A loss and its derivative (n,) by the logits of real patches, then of fake ones.
+
+    A slope of nothing is held at a trifle, so that a ratio of two is always a number.
+    """
+    at = logits.detach().requires_grad_()
+    value = loss_of(loss, *at.chunk(2))
+    (slope,) = torch.autograd.grad(value, at)
+    return value.item(), slope.where(slope.abs() > _TRIFLE, _TRIFLE)

@@ -40,10 +40,13 @@ def generator_loss(loss: Loss, real: Tensor, fake: Tensor) -> Tensor:
     return softplus(-fake).mean()
 
 
-def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
+def gradient_penalty(logits: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
     """½ E ‖∇D‖² at ``images`` (n, …): R1 at real ones, R2 at fake ones ([4]_, equations 9, 10).
 
     ``logits`` (n,) must come from ``images`` by a function that mixes no two of them.
+
+    Returns:
+        the penalty, and ∇D (n, …).
     """
     (gradient,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
-    return 0.5 * gradient.square().flatten(1).sum(1).mean()
+    return 0.5 * gradient.square().flatten(1).sum(1).mean(), gradient

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from medaug.generators.adversaries import Adversaries, latents
+from medaug.generators.losses import discriminator_loss
 from medaug.generators.settings import GeneratorSettings
 
 Chosen = Callable[..., GeneratorSettings]
@@ -19,57 +20,109 @@ def adversaries(settings: GeneratorSettings, seed: int = 0) -> Adversaries:
     return Adversaries(32, 1, 2, settings, seed, torch.device("cpu"))
 
 
-def test_the_penalties_are_r1_and_r2_scaled_up_by_their_rarity(settings: Chosen) -> None:
+def gradients_of(pair: Adversaries, step: int, fake: torch.Tensor) -> dict[str, list[torch.Tensor]]:
+    """What one step would move each network by."""
+    caught = {}
+    pair._apply = lambda name, gradients: caught.update({name: list(gradients)})
+    play = pair._in_turns if pair.settings.discriminator_norm == "batch" else pair._together
+    play(step, REAL, fake, LABELS, np.random.default_rng(0))
+    del pair._apply
+    return caught
+
+
+def assert_same(gradients, expected) -> None:
+    for ours, theirs in zip(gradients, expected, strict=True):
+        wanted = torch.zeros_like(ours) if theirs is None else theirs
+        torch.testing.assert_close(ours, wanted, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("step", "scale"), [(0, 5.0), (1, 0.0)])
+def test_the_penalties_are_r1_and_r2_scaled_up_by_their_rarity(
+    step: int, scale: float, settings: Chosen
+) -> None:
     """The discriminator's gradient is that of loss + every · γ/2 · (E‖∇D(x)‖² + E‖∇D(G(z))‖²)."""
     pair = adversaries(settings(augment=0, penalty=0.7, penalty_every=5))
     twin = deepcopy(pair.discriminator)
+    fake = drawn(pair)
+    total = torch.tensor(0.0)
+    for x, z, label in zip(REAL, fake.detach(), LABELS, strict=True):
+        logits, slopes = [], []
+        for image in (x, z):
+            leaf = image[None].clone().requires_grad_()
+            logits.append(twin(leaf, label[None]))
+            slopes.append(torch.autograd.grad(logits[-1], leaf, create_graph=True)[0])
+        squares = slopes[0].square().sum() + slopes[1].square().sum()
+        total = total - torch.log(torch.sigmoid(logits[0] - logits[1])).sum()
+        total = total + scale * 0.7 / 2 * squares
+    expected = torch.autograd.grad(total / 6, list(twin.parameters()), allow_unused=True)
+    assert_same(gradients_of(pair, step, fake)["discriminator"], expected)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy"])
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_the_generator_is_moved_by_its_own_loss(
+    norm: str, loss: str, step: int, settings: Chosen
+) -> None:
+    """With one shared pass or in turns: the gradient of the generator's loss by its weights."""
+    penalty = 0.7 if norm == "none" else 0.0
+    pair = adversaries(
+        settings(augment=0, loss=loss, penalty=penalty, penalty_every=5, discriminator_norm=norm)
+    )
+    judge = deepcopy(pair.discriminator)
+    fake = drawn(pair)
+    given, real = judge(fake, LABELS), judge(REAL, LABELS)
+    apart = -torch.log(torch.sigmoid(given - real if loss == "relativistic" else given)).mean()
+    expected = torch.autograd.grad(apart, list(pair.generator.parameters()), retain_graph=True)
+    assert_same(gradients_of(pair, step, fake)["generator"], expected)
+
+
+def test_both_see_the_same_augmented_patches(settings: Chosen) -> None:
+    pair = adversaries(settings(augment=1.0, penalty=0.0))
+    fake = drawn(pair)
+    both = pair._augmented(torch.cat([REAL, fake]), np.random.default_rng(0))
+    logits = deepcopy(pair.discriminator)(both, torch.cat([LABELS, LABELS]))
+    real, given = logits.chunk(2)
+    loss = torch.nn.functional.softplus(real - given).mean()
+    expected = torch.autograd.grad(loss, list(pair.generator.parameters()), retain_graph=True)
+    assert_same(gradients_of(pair, 0, fake)["generator"], expected)
+
+
+@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy"])
+@pytest.mark.parametrize("certain", [-1e3, 1e3])
+def test_a_discriminator_that_is_certain_leaves_finite_gradients(
+    certain: float, loss: str, settings: Chosen
+) -> None:
+    pair = adversaries(settings(loss=loss, penalty=0.0))
+    with torch.no_grad():
+        pair.discriminator.last.weight.mul_(certain)
+    for gradients in gradients_of(pair, 1, drawn(pair)).values():
+        assert all(bool(gradient.isfinite().all()) for gradient in gradients)
+
+
+def drawn(pair: Adversaries) -> torch.Tensor:
     noise = torch.from_numpy(latents(6, pair.settings, np.random.default_rng(9)))
-    fake = pair.generator.train()(noise, LABELS).detach()
-    for step, scale in ((0, 5.0), (1, 0.0)):
-        pair.discriminator.load_state_dict(twin.state_dict())
-        pair._improve_discriminator(step, REAL, fake, LABELS, np.random.default_rng(0))
-        pairs = zip(REAL, fake, LABELS, strict=True)
-        total = torch.tensor(0.0)
-        for x, z, label in pairs:
-            logits, slopes = [], []
-            for image in (x, z):
-                leaf = image[None].clone().requires_grad_()
-                logits.append(twin(leaf, label[None]))
-                slopes.append(torch.autograd.grad(logits[-1], leaf, create_graph=True)[0])
-            squares = slopes[0].square().sum() + slopes[1].square().sum()
-            total = total - torch.log(torch.sigmoid(logits[0] - logits[1])).sum()
-            total = total + scale * 0.7 / 2 * squares
-        expected = torch.autograd.grad(total / 6, list(twin.parameters()), allow_unused=True)
-        for weight, gradient in zip(pair.discriminator.parameters(), expected, strict=True):
-            torch.testing.assert_close(
-                torch.zeros_like(weight) if weight.grad is None else weight.grad,
-                torch.zeros_like(weight) if gradient is None else gradient,
-                rtol=1e-3,
-                atol=1e-5,
-            )
+    return pair.generator.train()(noise, LABELS)
 
 
 def test_batch_statistics_never_mix_real_and_fake(settings: Chosen) -> None:
     pair = adversaries(settings(preset="radford-2015"))
-    fake = torch.zeros_like(REAL)
-    together = pair._judged(torch.cat([REAL, fake]), torch.cat([LABELS, LABELS]))
-    apart = torch.cat([pair.discriminator(half, LABELS) for half in (REAL, fake)])
-    torch.testing.assert_close(together, apart)
+    twin = deepcopy(pair.discriminator)
+    fake = drawn(pair).detach()
+    loss = discriminator_loss("cross-entropy", twin(REAL, LABELS), twin(fake, LABELS))
+    expected = torch.autograd.grad(loss, list(twin.parameters()))
+    assert_same(gradients_of(pair, 1, drawn(pair))["discriminator"], expected)
 
 
 @pytest.mark.parametrize("preset", ["conditional", "radford-2015"])
-def test_each_network_is_moved_by_its_own_loss_only(preset: str, settings: Chosen) -> None:
+def test_a_step_moves_both_networks(preset: str, settings: Chosen) -> None:
     pair = adversaries(settings(preset=preset))
-    weights = {
-        name: [p.clone() for p in network.parameters()]
-        for name, network in (("g", pair.generator), ("d", pair.discriminator))
-    }
-    rng = np.random.default_rng(0)
-    fake = pair.generator(torch.from_numpy(latents(6, pair.settings, rng)), LABELS)
-    pair._improve_generator(REAL, fake, LABELS, rng)
-    assert all(map(torch.equal, weights["d"], pair.discriminator.parameters()))
-    assert not all(map(torch.equal, weights["g"], pair.generator.parameters()))
-    assert all(p.grad is None for p in pair.discriminator.parameters())
+    before = [p.clone() for p in (*pair.generator.parameters(), *pair.discriminator.parameters())]
+    pair.step(1, REAL, LABELS, np.random.default_rng(0))
+    after = [*pair.generator.parameters(), *pair.discriminator.parameters()]
+    moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert np.mean(moved) > 0.9
+    assert all(p.grad is None for p in after)
 
 
 def test_the_average_follows_with_a_memory_that_grows(settings: Chosen) -> None:

@@ -38,13 +38,15 @@ def test_the_penalty_of_a_linear_function_is_half_its_squared_slope() -> None:
     slope = torch.arange(12.0).reshape(1, 3, 4)
     images = torch.randn(5, 1, 3, 4, requires_grad=True)
     logits = (images * slope).flatten(1).sum(1)
-    assert gradient_penalty(logits, images).item() == pytest.approx(slope.square().sum().item() / 2)
+    penalty, gradient = gradient_penalty(logits, images)
+    assert penalty.item() == pytest.approx(slope.square().sum().item() / 2)
+    torch.testing.assert_close(gradient, slope.expand_as(images))
 
 
 def test_the_penalty_of_a_square_is_per_patch_and_can_be_differentiated() -> None:
     scale = torch.tensor(3.0, requires_grad=True)
     images = torch.randn(4, 1, 2, 2, dtype=torch.float64, requires_grad=True)
-    penalty = gradient_penalty((scale * images.square()).flatten(1).sum(1), images)
+    penalty, _ = gradient_penalty((scale * images.square()).flatten(1).sum(1), images)
     # ∇ = 2 s x, so the penalty is 2 s² E‖x‖² and its derivative by s is 4 s E‖x‖².
     norm = images.square().flatten(1).sum(1).mean().item()
     assert penalty.item() == pytest.approx(2 * 9 * norm)
