@@ -28,6 +28,9 @@ from medaug.generators.networks import Discriminator, Generator, initialise, pla
 from medaug.generators.settings import GeneratorSettings
 
 _TRIFLE = 1e-12
+_ADAPT_EVERY = 4  # steps; Karras et al. 2020, section 3
+_ADAPT_OVER = 20_000  # images over which the probability could go from 0 to 1
+MOST_AUGMENT = 0.8  # beyond it augmented looks leak into the generator (ibid., section 2.2)
 
 
 def latents(
@@ -63,6 +66,8 @@ class Adversaries:
             initialise(network, stream)
             place(network, device)
         self.average = deepcopy(self.generator).requires_grad_(False).eval()
+        # (probability of an augmentation, sum of the overfitting seen since it last changed)
+        self.augment = torch.tensor([settings.augment, 0.0], dtype=torch.float64)
         self._optimisers = {
             name: torch.optim.Adam(
                 network.parameters(),
@@ -121,6 +126,7 @@ class Adversaries:
             gradients = tuple(of_weights)
             pull = sent * (slope_g / slope_d).view(-1, 1, 1, 1)
         pull[: len(real)] = 0
+        self._adapt(step, logits.detach())
         self._apply("discriminator", gradients)
         of_generator = list(self.generator.parameters())
         self._apply("generator", torch.autograd.grad(drawn, of_generator, pull))
@@ -145,10 +151,28 @@ class Adversaries:
         self._apply("generator", torch.autograd.grad(loss_g, weights))
         return loss_d.item(), loss_g.item()
 
+    def _adapt(self, step: int, logits: Tensor) -> None:
+        """Augment more while real patches are told from generated ones too well, else less.
+
+        The heuristic of Karras et al. 2020 (section 3, r_t) with the relativistic logit: the mean
+        sign of D(x) − D(G(z)), 0 for a discriminator that guesses and 1 for one that knows.
+        """
+        if self.settings.augment_target is None:
+            return
+        real, fake = logits.chunk(2)
+        self.augment[1] += (real - fake).sign().mean().double().cpu()
+        if (step + 1) % _ADAPT_EVERY == 0:
+            too_well = self.augment[1] / _ADAPT_EVERY > self.settings.augment_target
+            stride = _ADAPT_EVERY * len(real) / _ADAPT_OVER
+            self.augment[0] += stride if too_well else -stride
+            self.augment[0].clamp_(0, MOST_AUGMENT)
+            self.augment[1] = 0
+
     def _augmented(self, images: Tensor, rng: np.random.Generator) -> Tensor:
-        if not self.settings.augment:
+        probability = self.augment[0].item()
+        if not probability:
             return images
-        what = augmentation.draw(len(images), images.shape[-1], self.settings.augment, rng)
+        what = augmentation.draw(len(images), images.shape[-1], probability, rng)
         return augmentation.apply(images, what)
 
     def _apply(self, name: str, gradients: Sequence[Tensor]) -> None:
@@ -177,6 +201,7 @@ class Adversaries:
             for name, network in networks.items()
             for key, value in network.state_dict().items()
         }
+        tensors["augment"] = self.augment
         for name, optimiser in self._optimisers.items():
             for index, moments in optimiser.state_dict()["state"].items():
                 tensors |= {f"adam.{name}.{index}.{key}": value for key, value in moments.items()}
@@ -186,6 +211,7 @@ class Adversaries:
         """Take up what `state` gave."""
         for name, network in {**self._trained(), "average": self.average}.items():
             network.load_state_dict(below(f"{name}.", tensors))
+        self.augment = tensors["augment"].clone()
         for name, optimiser in self._optimisers.items():
             weights = optimiser.param_groups[0]["params"]
             moments: dict[int, dict[str, Tensor]] = {}

@@ -206,6 +206,7 @@ class _Run:
             "images": self._done * self._settings.batch,
             "loss_d": float(loss_d),
             "loss_g": float(loss_g),
+            "augment": round(self._adversaries.augment[0].item(), 4),
             "images_per_second": round(images_per_second, 1),
             "diversity": {names[at]: generated for at, (generated, _) in label.items()},
             "diversity_real": {names[at]: real for at, (_, real) in label.items()},

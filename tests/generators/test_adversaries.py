@@ -100,6 +100,31 @@ def test_a_discriminator_that_is_certain_leaves_finite_gradients(
         assert all(bool(gradient.isfinite().all()) for gradient in gradients)
 
 
+@pytest.mark.parametrize(
+    ("knows", "after"), [(5.0, 0.5 + 8 * 6 / 20_000), (0.0, 0.5 - 8 * 6 / 20_000)]
+)
+def test_augmentation_grows_while_the_discriminator_knows_and_shrinks_while_it_guesses(
+    knows: float, after: float, settings: Chosen
+) -> None:
+    pair = adversaries(settings(augment=0.5, augment_target=0.5))
+    logits = torch.cat([torch.full((6,), knows), torch.zeros(6)])
+    for step in range(8):
+        pair._adapt(step, logits)
+    assert pair.augment[0].item() == pytest.approx(after)
+
+
+def test_what_is_adapted_survives_a_stop(settings: Chosen) -> None:
+    """Also in the middle of an average."""
+    pair, again = (adversaries(settings(augment=0.5, augment_target=0.5)) for _ in range(2))
+    for step in range(3):
+        pair.step(step, REAL, LABELS, np.random.default_rng(step))
+    again.restore({name: value.clone() for name, value in pair.state().items()})
+    for one in (pair, again):
+        for step in range(3, 9):
+            one.step(step, REAL, LABELS, np.random.default_rng(step))
+    assert pair.augment.tolist() == again.augment.tolist() != [0.5, 0.0]
+
+
 def drawn(pair: Adversaries) -> torch.Tensor:
     noise = torch.from_numpy(latents(6, pair.settings, np.random.default_rng(9)))
     return pair.generator.train()(noise, LABELS)
