@@ -7,6 +7,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
 
 
+class FidelitySettings(BaseModel):
+    """How synthetic patches are compared with real ones, patch by patch."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    features: str = Field(
+        "radiomic",
+        min_length=1,
+        description="radiomic, or the path of a weight file: *.safetensors of a ResNet, or *.pt2 "
+        "of torch.export.save",
+    )
+    features_sha256: str = Field(
+        "",
+        pattern="^([0-9a-fA-F]{64})?$",
+        description="what the weight file must have; needed for *.pt2, which is a program",
+    )
+    deals: int = Field(50, ge=20, description="random halvings of the patients")
+    most: int = Field(500, ge=20, description="patches in a sample at most, for time's sake")
+
+
 class EvaluationSettings(BaseModel):
     """How the arms are trained and how their scores are compared."""
 
@@ -34,6 +54,9 @@ class EvaluationSettings(BaseModel):
     bootstrap: int = Field(2000, ge=500, description="replicates: cohorts of resampled patients")
     confidence: float = Field(0.95, ge=0.5, lt=1, description="of intervals and verdicts")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks train")
+    fidelity: FidelitySettings = Field(
+        FidelitySettings(), description="how alike synthetic and real patches are"
+    )
 
     @field_validator("classifiers")
     @classmethod
