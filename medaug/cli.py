@@ -14,6 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,6 +44,15 @@ Settings = Annotated[
 ]
 Redo = Annotated[
     bool, typer.Option("--redo", help="Replace results made with other settings or files.")
+]
+Dask = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Read the studies on Dask workers: local, local:N, or a scheduler's address. "
+        "The result is the same.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -77,9 +87,10 @@ def run(
     data: Data = None,
     settings: Settings = None,
     redo: Redo = False,
+    dask: Dask = None,
 ) -> None:
     """Walk the road on real files, from patches to the verdict."""
-    _run_until("evaluate", pipeline, out, data, settings, redo)
+    _run_until("evaluate", pipeline, out, data, settings, redo, dask)
     _say_verdict(out)
     typer.echo(out / "report.html")
 
@@ -87,35 +98,84 @@ def run(
 @app.command()
 def inspect(
     source: Annotated[
-        str, typer.Argument(help="A folder of images, or a pipeline (file or name).")
+        str,
+        typer.Argument(
+            help="A folder of images, a pipeline (file or name), or the address of an archive."
+        ),
     ],
     data: Data = None,
     settings: Settings = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Decode every lesion, to show its mean value.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show series, lesions and patients, and what is refused."""
     from medaug.config import load_pipeline, require_data
     from medaug.readers.identity import load_site_key
-    from medaug.readers.source import guess_sources, scan
+    from medaug.readers.pacs.address import is_address
+    from medaug.readers.source import guess_sources, survey
 
     site_key = None
-    if Path(source).is_dir():
-        if data or settings:
-            raise SettingsError(
-                Fault("inspect", "a folder together with --data or --set", "these need a pipeline")
-            )
-        root = Path(source)
-        sources = tuple(guess_sources(root))
-    else:
-        config = load_pipeline(source, settings or (), data)
-        root, sources, site_key = require_data(config, source), config.sources, config.site_key
-    with _progress() as progress:
-        inventory = scan(sources, root, load_site_key(site_key), progress).inventory
+    with ExitStack() as until_done:
+        progress = until_done.enter_context(_progress())
+        if is_address(source) or Path(source).is_dir():
+            if data or settings:
+                raise SettingsError(
+                    Fault(
+                        "inspect",
+                        "a folder or an address together with --data or --set",
+                        "these need a pipeline",
+                    )
+                )
+            root = Path(source)
+            if is_address(source):
+                from medaug.readers.pacs.fetch import fetched
+
+                root = until_done.enter_context(fetched(source, progress))
+            sources = tuple(guess_sources(root))
+        else:
+            config = load_pipeline(source, settings or (), data)
+            root, sources, site_key = require_data(config, source), config.sources, config.site_key
+        key = load_site_key(site_key)
+        inventory = survey(sources, root, key, progress, measure=measure).inventory
     document = inventory.document()
     if as_json:
         typer.echo(json.dumps(document, indent=1))
     else:
         _show_inventory(document)
+
+
+@app.command()
+def fetch(
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="dicomweb+https://HOST/PATH?PatientID=... or dimse://CALLED_AET@HOST:PORT?..."
+        ),
+    ],
+    folder: Annotated[Path, typer.Argument(help="Where the files go; run again to resume.")],
+) -> None:
+    """Bring studies from an archive (PACS) into a folder."""
+    from medaug.readers.pacs.fetch import fetch as bring
+
+    with _progress() as progress:
+        bring(address, folder, progress)
+    typer.echo(folder)
+
+
+@app.command()
+def extract(
+    pipeline: Pipeline,
+    out: Out,
+    data: Data = None,
+    settings: Settings = None,
+    redo: Redo = False,
+    dask: Dask = None,
+) -> None:
+    """Read the files and cut the patches."""
+    _run_until("extract", pipeline, out, data, settings, redo, dask)
+    typer.echo(out)
 
 
 def _station(name: str, help_text: str) -> None:
@@ -132,7 +192,6 @@ def _station(name: str, help_text: str) -> None:
     app.command(name, help=help_text)(command)
 
 
-_station("extract", "Read the files and cut the patches.")
 _station("train", "Train the generator.")
 _station("release", "Pass candidates through the gate; write what may leave.")
 
@@ -192,13 +251,14 @@ def _run_until(
     data: Path | None,
     settings: list[str] | None,
     redo: bool,
+    dask: str | None = None,
 ) -> None:
     from medaug.config import load_pipeline
     from medaug.pipeline import run_pipeline
 
     config = load_pipeline(pipeline, settings or (), data)
     with _progress() as progress:
-        run_pipeline(config, out, station, progress, redo)
+        run_pipeline(config, out, station, progress, redo, dask)
 
 
 def _progress() -> Any:

@@ -39,6 +39,7 @@ def run_pipeline(
     last: str = "evaluate",
     progress: Progress | None = None,
     redo: bool = False,
+    dask: str | None = None,
 ) -> Path:
     """Run the stations up to ``last``, skipping what is done, and write the report.
 
@@ -48,6 +49,7 @@ def run_pipeline(
         last: name of the last station (see `STATIONS`).
         progress: who is told.
         redo: replace results that were made with other settings or files.
+        dask: where the studies are read (see `medaug.workers`); the result is the same.
 
     Returns:
         The report's path.
@@ -59,7 +61,7 @@ def run_pipeline(
     """
     from medaug.report.page import write_report
 
-    run = Run(config, folder, progress or Silent())
+    run = Run(config, folder, progress or Silent(), dask)
     stamps = _stamps(run)
     journal = _open(run)
     names = [station.name for station in STATIONS]

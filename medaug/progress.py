@@ -12,8 +12,11 @@ from typing import Protocol
 class Progress(Protocol):
     """Something that follows one piece of work at a time."""
 
-    def start(self, what: str, total: int) -> None:
-        """Begin a piece of work of ``total`` steps; ends the one before."""
+    def start(self, what: str, total: int, unit: str = "") -> None:
+        """Begin a piece of work of ``total`` steps; ends the one before.
+
+        A step is one thing done, or one byte where ``unit`` is "B".
+        """
 
     def advance(self, steps: int = 1, note: str = "") -> None:
         """``steps`` more are done; ``note`` is a short figure to show beside the bar."""
@@ -22,7 +25,7 @@ class Progress(Protocol):
 class Silent:
     """Nobody listens."""
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, unit: str = "") -> None:
         """Do nothing."""
 
     def advance(self, steps: int = 1, note: str = "") -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
+    Case,
     HeldOut,
+    LesionPatch,
     PatchSet,
     PatientKey,
     PatientSplit,
@@ -34,15 +36,22 @@ if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
     from medaug.generators.trained import TrainedGenerator
+    from medaug.patching.extract import SkippedLesion
+    from medaug.patching.settings import PatchingSettings
+    from medaug.readers.source import Source
+    from medaug.spread import Spread
+
+_GONE = "since it was inspected, its mask has changed"
 
 
 @dataclass(frozen=True)
 class Run:
-    """A pipeline and the folder its results go to."""
+    """A pipeline and the folder its results go to; ``dask`` as in `medaug.workers`."""
 
     config: PipelineConfig
     folder: Path
     progress: Progress
+    dask: str | None = None
 
     @property
     def window(self) -> Window:
@@ -79,34 +88,58 @@ class Run:
 
 
 def _extract(run: Run) -> None:
-    from medaug.patching.extract import SkippedLesion, extract_patches
-    from medaug.patching.store import PatchStoreWriter, summarise
+    from medaug.patching.store import summarise
     from medaug.readers.identity import load_site_key
     from medaug.readers.source import scan
     from medaug.report.sheets import sheet_name, write_sheet
+    from medaug.workers import workers
 
     config = run.config
     root = require_data(config, config.name)
-    source = scan(config.sources, root, load_site_key(config.site_key), run.progress)
-    inventory = source.inventory.document()
-    write_json(run.folder / "inventory.json", inventory)
-
     store = run.folder / "patches" / "patches.h5"
-    run.progress.start("cutting patches", len(inventory["cases"]))
-    with PatchStoreWriter(store, patients_known=inventory["patients_known"]) as writer:
-        for case in source.cases():
-            for patch in extract_patches(case, config.patching):
-                if isinstance(patch, SkippedLesion):
-                    writer.skip(patch)
-                else:
-                    writer.append(patch)
-            run.progress.advance()
+    with workers(run.dask, root) as spread:
+        key = load_site_key(config.site_key)
+        source = scan(config.sources, root, key, run.progress, spread)
+        write_json(run.folder / "inventory.json", source.inventory.document())
+        _cut_patches(run, source, spread, store)
     summary = summarise(store)
     summary["window"] = list(config.generator.window)
     write_json(run.folder / "patches" / "summary.json", summary)
     for label in run.patches.classes:
         images = run.patches.of_class(label).images[:64]
         write_sheet(run.folder / "sheets" / sheet_name("real", label), images, run.window)
+
+
+def _cut_patches(run: Run, source: Source, spread: Spread, store: Path) -> None:
+    """Fill the store: every lesion of the inventory ends as patches, or skipped for a reason."""
+    from medaug.patching.extract import SkippedLesion
+    from medaug.patching.store import PatchStoreWriter
+    from medaug.readers.files import Refusal
+
+    run.progress.start("cutting patches", source.size, "B")
+    results = source.each(partial(_patches_of, run.config.patching), spread, run.progress)
+    with PatchStoreWriter(store, patients_known=source.patients_known) as writer:
+        for entry, result in results:
+            found, reason = ([], result.reason) if isinstance(result, Refusal) else (result, _GONE)
+            met: set[str] = set()
+            for patch in found:
+                if isinstance(patch, SkippedLesion):
+                    met.add(patch.lesion)
+                    writer.skip(patch)
+                else:
+                    met.add(patch.location.lesion)
+                    writer.append(patch)
+            for lesion in entry.lesions:
+                if lesion.tracking_uid not in met:
+                    writer.skip(
+                        SkippedLesion(lesion.tracking_uid, lesion.label, entry.case, reason)
+                    )
+
+
+def _patches_of(settings: PatchingSettings, case: Case) -> list[LesionPatch | SkippedLesion]:
+    from medaug.patching.extract import extract_patches
+
+    return list(extract_patches(case, settings))
 
 
 def _split(run: Run) -> None:

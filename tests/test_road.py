@@ -89,7 +89,7 @@ class TestTheRoad:
     def test_both_formats_were_read_back_whole(self, walked: Walked) -> None:
         inventory = json.loads((walked.folder / "inventory.json").read_text())
         assert inventory["patients"] == 84
-        assert {case["source"] for case in inventory["cases"]} == {"dicom", "nifti"}
+        assert {case["source"] for case in inventory["cases"]} == {"dicom", "volumes"}
         assert inventory["refused"] == []
         assert {case["unit"] for case in inventory["cases"]} == {"HU"}
 

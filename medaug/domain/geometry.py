@@ -39,12 +39,15 @@ class Geometry:
         shape: number of voxels along (i, j, k).
         affine: (4, 4) float64, voxel index → RAS+ mm; read-only.
         in_millimetres: False for pictures that carry no spacing (a PNG patch); their
-            affine is the identity and one "millimetre" is one pixel.
+            affine counts pixels, and one "millimetre" is one pixel.
+        flat: True for a single picture, whose thickness nobody knows: its third spacing is 1
+            and means nothing, and its voxels have an area but no volume.
     """
 
     shape: tuple[int, int, int]
     affine: NDArray[np.float64]
     in_millimetres: bool = True
+    flat: bool = False
 
     def __post_init__(self) -> None:
         affine = np.array(self.affine, dtype=np.float64)
@@ -54,6 +57,8 @@ class Geometry:
             raise ValueError(f"the last row of an affine is 0 0 0 1, got {affine[3].tolist()}")
         if len(self.shape) != 3 or min(self.shape) < 1:
             raise ValueError(f"a grid has three positive sizes, got {self.shape}")
+        if self.flat and self.shape[2] != 1:
+            raise ValueError(f"a flat grid has one slice, got {self.shape}")
         if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
             raise ValueError("the affine is singular: two axes coincide or a spacing is zero")
         affine.setflags(write=False)
@@ -73,14 +78,34 @@ class Geometry:
         return cls((shape[0], shape[1], shape[2]), affine)
 
     @classmethod
-    def of_pixels(cls, width: int, height: int) -> Geometry:
+    def of_pixels(cls, width: int, height: int, aspect: Sequence[float] = (1.0, 1.0)) -> Geometry:
         """A single picture without spacing.
 
         The array is (column, row, 1); as an axial picture in the usual radiological view,
         columns run to the patient's left and rows to the back, so that `patching`'s display
         orientation leaves it as it is.
+
+        Args:
+            width: columns.
+            height: rows.
+            aspect: how far columns, and rows, lie apart compared with each other.
         """
-        return cls((width, height, 1), np.diag([-1.0, -1.0, 1.0, 1.0]), in_millimetres=False)
+        affine = np.diag([-aspect[0], -aspect[1], 1.0, 1.0])
+        return cls((width, height, 1), affine, in_millimetres=False, flat=True)
+
+    @classmethod
+    def of_picture(cls, width: int, height: int, spacing: Sequence[float]) -> Geometry:
+        """A single picture with spacing and without a place in the patient (a mammogram).
+
+        Laid out as `of_pixels`; distances within the picture are true, positions are not.
+
+        Args:
+            width: columns.
+            height: rows.
+            spacing: mm between neighbouring columns, mm between neighbouring rows.
+        """
+        affine = np.diag([-spacing[0], -spacing[1], 1.0, 1.0])
+        return cls((width, height, 1), affine, flat=True)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -95,7 +120,7 @@ class Geometry:
 
     @property
     def voxel_mm3(self) -> float:
-        """Volume of one voxel in mm³ (sheared grids included)."""
+        """Volume of one voxel in mm³ (sheared grids included); of a `flat` one its area in mm²."""
         return float(abs(np.linalg.det(self.affine[:3, :3])))
 
     def world(self, index: ArrayLike) -> NDArray[np.float64]:
@@ -111,7 +136,11 @@ class Geometry:
 
     def same_grid(self, other: Geometry, tolerance_mm: float = 0.01) -> bool:
         """Whether every voxel of both grids lies at the same place, within ``tolerance_mm``."""
-        if self.shape != other.shape or self.in_millimetres != other.in_millimetres:
+        if (self.shape, self.in_millimetres, self.flat) != (
+            other.shape,
+            other.in_millimetres,
+            other.flat,
+        ):
             return False
         corners = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape])).reshape(3, -1).T
         return bool(np.abs(self.world(corners) - other.world(corners)).max() <= tolerance_mm)

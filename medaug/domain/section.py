@@ -114,10 +114,30 @@ class Section:
         rows = np.flatnonzero(self.outline.any(axis=1))
         first = self.outline[rows].argmax(axis=1)
         last = self.outline.shape[1] - 1 - self.outline[rows, ::-1].argmax(axis=1)
-        ends = np.stack([np.tile(rows, 2), np.concatenate([first, last])], axis=1)
+        ends = np.concatenate(
+            [_lower_hull(rows, first), _lower_hull(rows, -last) * np.array([1, -1])]
+        )
         halves = np.array([[0.5, 0], [-0.5, 0], [0, 0.5], [0, -0.5]])
         edges = (ends[:, None] + halves).reshape(-1, 2) @ self.view.to_mm.T
         return max(float(np.hypot(*(edges - one).T).max()) for one in edges)
+
+
+def _lower_hull(rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Corners (row, column) of the convex outline on its side of low columns; rows ascend.
+
+    A farthest pair lies on the convex hull. Andrew's monotone chain [1]_, exact in integers.
+
+    .. [1] Andrew 1979, doi:10.1016/0020-0190(79)90072-3
+    """
+    chain: list[tuple[int, int]] = []
+    for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
+        while len(chain) > 1:
+            (r0, c0), (r1, c1) = chain[-2:]
+            if (r1 - r0) * (column - c0) > (c1 - c0) * (row - r0):
+                break
+            chain.pop()
+        chain.append((row, column))
+    return np.array(chain, dtype=np.int64)
 
 
 def sections(lesion: Lesion, geometry: Geometry) -> list[Section]:

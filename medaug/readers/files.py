@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medaug.errors import Fault, ReaderError
-from medaug.readers.settings import PatientRule
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 
@@ -22,11 +21,13 @@ class SourceFile:
         path: where it lies.
         inside: its path relative to the source; patterns are searched in it.
         name: its path relative to the data root; messages and the inventory show it.
+        size: bytes when it was listed; only progress is counted by it.
     """
 
     path: Path
     inside: str
     name: str
+    size: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def list_files(folder: Path, root: Path) -> tuple[list[SourceFile], list[Refusal
     """
     refused: list[Refusal] = []
 
-    def walk(at: Path, above: tuple[str, ...]) -> Iterator[Path]:
+    def walk(at: Path, above: tuple[str, ...]) -> Iterator[tuple[Path, int]]:
         real = os.path.realpath(at)
         if real in above:
             return  # a link to a folder that holds it
@@ -83,11 +84,14 @@ def list_files(folder: Path, root: Path) -> tuple[list[SourceFile], list[Refusal
         for entry in listed:
             if entry.is_dir():
                 yield from walk(Path(entry.path), (*above, real))
-            elif entry.is_file() or entry.is_symlink():
-                yield Path(entry.path)
+            elif entry.is_file():
+                yield Path(entry.path), entry.stat().st_size
+            elif entry.is_symlink():
+                yield Path(entry.path), 0  # it leads nowhere; who opens it says so
 
     files = (
-        SourceFile(path, _shown(path, folder), _shown(path, root)) for path in walk(folder, ())
+        SourceFile(path, _shown(path, folder), _shown(path, root), size)
+        for path, size in walk(folder, ())
     )
     return sorted(files, key=lambda file: file.inside), refused
 
@@ -106,32 +110,6 @@ def stray(file: SourceFile, otherwise: str) -> Refusal:
     """The refusal of a file that is not of the kind looked for."""
     reason = "an archive is not read: unpack it" if is_archive(file.name) else otherwise
     return Refusal(file.name, reason, stray=True)
-
-
-def patient_text(
-    rule: PatientRule, file: SourceFile, attribute: str, folder: Path
-) -> tuple[str, str]:
-    """(what names the patient, why nobody is named): exactly one of them is empty.
-
-    Args:
-        rule: the setting.
-        file: one file of the patient.
-        attribute: value of the attribute the rule names, if it names one.
-        folder: the source's folder; its name stands for a patient who is the whole source.
-    """
-    if rule.attribute is not None:
-        missing = (
-            f"{rule.attribute} is empty, so its patient is not known: "
-            "set `patient` to a pattern on the path"
-        )
-        return attribute.strip(), "" if attribute.strip() else missing
-    if rule.path is not None:
-        found = rule.path.search(file.inside)
-        if found is None:
-            return "", "the pattern for the patient does not match its path"
-        if named := found.group("patient"):
-            return named, ""
-    return folder.resolve().name, ""
 
 
 def search(pattern: re.Pattern[str], file: SourceFile) -> dict[str, str] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -15,7 +15,7 @@ OFF_GRID = "it lies on another grid than the image"
 GRID_MM = 0.05
 """A mask lies on an image's grid when their voxels agree within this."""
 
-Kind = Literal["dicom", "nifti", "images"]
+Kind = Literal["dicom", "volumes", "images"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +50,25 @@ class CaseFiles(Protocol):
         """Read the masks; leave the voxels of the volume to `Volume.read`."""
 
 
+@dataclass(frozen=True)
+class PatientsFound:
+    """What the rule of one source makes of its files; counts, no identity.
+
+    Attributes:
+        source: its path.
+        rule: what tells patients apart, in words.
+        patients: how many it gives.
+        without: files that it gives to nobody; they are not used.
+        remarks: reasons to doubt it, as sentences.
+    """
+
+    source: str
+    rule: str
+    patients: int
+    without: int
+    remarks: tuple[str, ...] = ()
+
+
 @dataclass(eq=False)
 class Found:
     """What one reader found in its source.
@@ -59,9 +78,15 @@ class Found:
         refused: files that cannot be used.
         used: files that are used and belong to no case, such as label tables.
         oddities: how many files each remark is true of; it follows the words "N file(s)".
+        patients: what the rule for patients gave; None where the paths of the cases say it all.
+        twins: pairs of files that hold one image (by its SOP Instance UID) under two patients.
+        unnamed: files that are not used because nothing names their patient.
     """
 
     cases: list[CaseFiles] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     oddities: Counter[str] = field(default_factory=Counter)
+    patients: PatientsFound | None = None
+    twins: Sequence[tuple[str, str]] = ()
+    unnamed: int = 0

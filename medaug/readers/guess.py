@@ -13,26 +13,24 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from medaug.errors import ReaderError
-from medaug.readers.dicom_header import Slice, read_header
-from medaug.readers.dicom_pixels import is_mask
+from medaug.readers.dicom.header import Slice, read_header
+from medaug.readers.dicom.pixels import is_mask
 from medaug.readers.files import SourceFile, list_files, source_folder
-from medaug.readers.images import NAMES as PICTURES
-from medaug.readers.settings import (
-    DicomSource,
-    ImagesSource,
+from medaug.readers.pictures.cases import NAMES as PICTURES
+from medaug.readers.rules import (
     LabelTable,
     LesionRule,
     MaskSeriesRule,
-    NiftiSource,
     PatientRule,
+    RtstructRule,
     SegRule,
-    SourceSettings,
+    SrRule,
 )
+from medaug.readers.settings import DicomSource, ImagesSource, SourceSettings
 from medaug.readers.tables import read_labels
+from medaug.readers.volumes.guess import guess_volumes
 
-_NIFTI = r"\.nii(?:\.gz)?$"
-_MASK_WORDS = r"(?i:label|mask|seg|lesion|gold)"
-_MASK_NAME = re.compile(rf"{_MASK_WORDS}[^/]*{_NIFTI}")
+_ROI_NAMES = ".*(?:gtv|lesion|tumou?r|nodule|metasta|mass).*"
 
 _NO_DICOM = (
     *PICTURES,
@@ -55,9 +53,10 @@ def guess_sources(root: Path) -> list[SourceSettings]:
     folder = source_folder(root, ".")
     for file in list_files(folder, root)[0]:
         folders[str(PurePosixPath(file.inside).parent)].append(file)
-    volumes = [guess for guess in (_dicom(folders), _nifti(folders)) if guess is not None]
+    dicom = _dicom(folders)
+    volumes = [*([] if dicom is None else [dicom]), *guess_volumes(folders)]
     if volumes:
-        return list(volumes)  # pictures beside volumes are screenshots
+        return volumes  # pictures beside volumes are screenshots
     pictures = _images(folders, folder)
     return [] if pictures is None else [pictures]
 
@@ -94,7 +93,11 @@ def _dicom(folders: Folders) -> DicomSource | None:
         for name, mask in masks.items()
         if any(mask.plane.parallel_to(image.plane) for image in images.values())
     }
-    lesions: list[LesionRule] = [SegRule(kind="seg")]
+    lesions: list[LesionRule] = [
+        SegRule(kind="seg"),
+        RtstructRule(kind="rtstruct", labels={_ROI_NAMES: "lesion"}),
+        SrRule(kind="sr"),
+    ]
     if marked:
         names = "|".join(re.escape(name) for name in sorted(marked) if name)
         pattern = re.compile(rf"(?:^|/)(?P<label>{names})/[^/]+$")
@@ -118,33 +121,6 @@ def _patient_folders(images: dict[str, Slice]) -> PatientRule:
     if len(tops) > 1 or (deep and tops):
         return PatientRule(path=re.compile("^(?P<patient>[^/]+)/"))
     return PatientRule(folder="source")
-
-
-def _nifti(folders: Folders) -> NiftiSource | None:
-    niftis = {
-        name: [file for file in files if re.search(_NIFTI, file.inside)]
-        for name, files in folders.items()
-    }
-    if not any(niftis.values()):
-        return None
-    masks = [sum(bool(_MASK_NAME.search(f.inside)) for f in files) for files in niftis.values()]
-    if any(masks):
-        # One mask per folder: the folder is the patient. Several: what the names begin with.
-        crowded = max(masks) > 1
-        patient = r"^(?P<patient>(?:.+/)?[^/]+)[-_.]" if crowded else r"^(?:(?P<patient>.+)/)?"
-        word = "[^-_./]*" if crowded else "[^/]*"
-        image, labels = f"{patient}{word}", f"{patient}{word}{_MASK_WORDS}{word}"
-    else:
-        # Label maps in a folder of their own, under the names of the images (as in the Medical
-        # Segmentation Decathlon; nnU-Net adds the number of the channel to the image).
-        image = r"(?:^|/)(?P<patient>[^/]+?)(?:_[0-9]{4})?"
-        labels = rf"(?:^|/)[^/]*{_MASK_WORDS}[^/]*/(?P<patient>[^/]+?)"
-    return NiftiSource(
-        kind="nifti",
-        image=re.compile(f"{image}{_NIFTI}"),
-        labels=re.compile(f"{labels}{_NIFTI}"),
-        per="component",
-    )
 
 
 def _images(folders: Folders, root: Path) -> ImagesSource | None:

@@ -3,64 +3,111 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from medaug.domain import Case
+import numpy as np
+
+from medaug.domain import Case, Lesion, Volume
+from medaug.domain.section import longest_diameter
 from medaug.readers.files import Refusal
-from medaug.readers.found import Kind
+from medaug.readers.found import Kind, PatientsFound
 
 
 @dataclass(frozen=True)
 class LesionEntry:
-    """One lesion; ``volume_mm3`` is None where the source has no spacing."""
+    """One lesion.
+
+    Attributes:
+        voxels: of its mask, or of its box where it has none.
+        volume_mm3: None where the source has no spacing or no thickness.
+        diameter_mm: the longest in an axial slice, of the mask or as the source states it; None
+            where nothing tells.
+        mean: of the image's values inside the mask, or the box, in the unit of the case; None
+            where it was not measured.
+    """
 
     label: str
     voxels: int
     volume_mm3: float | None
     tracking_uid: str
+    diameter_mm: float | None = None
+    mean: float | None = None
+
+    @classmethod
+    def of(cls, lesion: Lesion, volume: Volume, measure: bool) -> LesionEntry:
+        """Summarise a lesion; to ``measure`` decodes the voxels of its box.
+
+        Raises:
+            ReaderError: if they cannot be decoded.
+        """
+        geometry = volume.geometry
+        measured = geometry.in_millimetres
+        drawn = lesion.mask is not None or lesion.diameter_mm is not None
+        diameter, mean = None, None
+        if measure:
+            values = volume.read(lesion.box)
+            inside = values if lesion.mask is None else values[lesion.mask]
+            mean = round(float(inside.mean(dtype=np.float64)), 3)
+        if drawn and measured:
+            diameter = round(longest_diameter(lesion, geometry), 3)
+        return cls(
+            label=lesion.label,
+            voxels=lesion.voxels,
+            volume_mm3=(
+                round(lesion.volume_mm3(geometry), 3) if measured and not geometry.flat else None
+            ),
+            tracking_uid=lesion.tracking_uid,
+            diameter_mm=diameter,
+            mean=mean,
+        )
 
 
 @dataclass(frozen=True)
 class CaseEntry:
-    """One case: tokens and figures, no text of a file."""
+    """One case: tokens and figures, no text of a file.
+
+    ``spacing_mm`` is of (i, j, k), of (i, j) for a single picture, None without spacing.
+    ``maybe_text`` says that something like letters stands near an edge of the picture.
+    """
 
     case: str
     source: Kind
     modality: str
     unit: str
     shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float] | None
+    spacing_mm: tuple[float, ...] | None
     patient: str
     files: int
     lesions: tuple[LesionEntry, ...]
+    maybe_text: bool = False
 
     @classmethod
-    def of(cls, case: Case, source: Kind, files: int) -> CaseEntry:
-        """Summarise a case and forget its masks."""
+    def of(
+        cls,
+        case: Case,
+        source: Kind,
+        files: int,
+        *,
+        maybe_text: bool = False,
+        measure: bool = False,
+    ) -> CaseEntry:
+        """Summarise a case and forget its masks; `LesionEntry.of` tells what to ``measure`` is."""
         geometry = case.volume.geometry
-        measured = geometry.in_millimetres
-        lesions = (
-            LesionEntry(
-                lesion.label,
-                lesion.voxels,
-                round(lesion.volume_mm3(geometry), 3) if measured else None,
-                lesion.tracking_uid,
-            )
-            for lesion in case.lesions
-        )
+        measured, flat = geometry.in_millimetres, geometry.flat
         return cls(
             case=case.key,
             source=source,
             modality=case.volume.modality,
             unit=case.volume.unit.value,
             shape=geometry.shape,
-            spacing_mm=geometry.spacing if measured else None,
+            spacing_mm=geometry.spacing[: 2 if flat else 3] if measured else None,
             patient=case.patient.token,
             files=files,
-            lesions=tuple(lesions),
+            lesions=tuple(LesionEntry.of(one, case.volume, measure) for one in case.lesions),
+            maybe_text=maybe_text,
         )
 
 
@@ -71,6 +118,64 @@ class RefusedEntry:
     path: str
     reason: str
     files: int
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """What became of some files of one folder.
+
+    Attributes:
+        folder: relative to the data root.
+        files: how many.
+        names: which; None for every file of the folder.
+        cases: tokens of the cases they are used in.
+        reason: why they are not used; "" where they are. A file that is used and belongs to no
+            case is a table.
+    """
+
+    folder: str
+    files: int
+    names: tuple[str, ...] | None
+    cases: tuple[str, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class ConflictRow:
+    """Cases that contradict each other, by the paths of their first files."""
+
+    kind: str
+    paths: tuple[str, ...]
+    allowed: bool
+
+
+def fates_of_files(
+    seen: Iterable[str], cases_of: Mapping[str, Sequence[str]], refused: Mapping[str, str]
+) -> tuple[FileRow, ...]:
+    """What became of every file, in the order of their paths.
+
+    Args:
+        seen: every file, relative to the data root.
+        cases_of: the cases that each used file is in.
+        refused: the reason of each file that is not used.
+    """
+    in_folder: dict[str, int] = defaultdict(int)
+    together: dict[tuple[str, tuple[str, ...], str], list[str]] = defaultdict(list)
+    for name in sorted(seen):
+        path = PurePosixPath(name)
+        folder = path.parent.as_posix()
+        in_folder[folder] += 1
+        together[folder, tuple(cases_of.get(name, ())), refused.get(name, "")].append(path.name)
+    return tuple(
+        FileRow(
+            folder,
+            len(names),
+            None if len(names) == in_folder[folder] > 1 else tuple(names),
+            cases,
+            reason,
+        )
+        for (folder, cases, reason), names in together.items()
+    )
 
 
 def group_refusals(refused: Iterable[Refusal]) -> tuple[RefusedEntry, ...]:
@@ -96,6 +201,9 @@ class Inventory:
         patients_known: False as soon as one source does not tell patients apart.
         files_seen: files in all sources; every one is used or refused.
         files_used: files of the cases.
+        patients: what tells patients apart in each source.
+        conflicts: what contradicts what.
+        fates: what became of every file.
     """
 
     cases: tuple[CaseEntry, ...]
@@ -104,6 +212,9 @@ class Inventory:
     patients_known: bool
     files_seen: int
     files_used: int
+    patients: tuple[PatientsFound, ...] = ()
+    conflicts: tuple[ConflictRow, ...] = ()
+    fates: tuple[FileRow, ...] = ()
 
     @property
     def classes(self) -> dict[str, dict[str, int]]:
@@ -127,6 +238,7 @@ class Inventory:
         return {
             "patients": len({case.patient for case in self.cases}),
             "patients_known": self.patients_known,
+            "patient_rules": [asdict(one) for one in self.patients],
             "files": {"seen": self.files_seen, "used": self.files_used},
             "classes": self.classes,
             "cases": [
@@ -139,10 +251,23 @@ class Inventory:
                     "spacing_mm": None if case.spacing_mm is None else list(case.spacing_mm),
                     "patient": case.patient,
                     "files": case.files,
+                    "maybe_text": case.maybe_text,
                     "lesions": [asdict(lesion) for lesion in case.lesions],
                 }
                 for case in self.cases
             ],
             "refused": [asdict(entry) for entry in self.refused],
+            "conflicts": [asdict(one) for one in self.conflicts],
             "notes": list(self.notes),
+            "fates": [_fate(one) for one in self.fates],
         }
+
+
+def _fate(row: FileRow) -> dict[str, Any]:
+    became: dict[str, Any] = {"cases": list(row.cases)} if row.cases else {"use": "a table"}
+    return {
+        "folder": row.folder,
+        "files": row.files,
+        "names": "all" if row.names is None else list(row.names),
+        **({"refused": row.reason} if row.reason else became),
+    }

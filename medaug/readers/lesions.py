@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from medaug.domain import CodedConcept, Lesion, PatientKey, Region
 from medaug.readers.identity import lesion_uid
-from medaug.readers.settings import Per
+from medaug.readers.rules import Per
 
 _NEIGHBOURS = np.ones((3, 3, 3), dtype=bool)
 

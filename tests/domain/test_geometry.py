@@ -69,6 +69,15 @@ class TestConvention:
         assert picture.directions[:, 0].tolist() == [-1, 0, 0]  # columns to the left
         assert picture.directions[:, 1].tolist() == [0, -1, 0]  # rows to the back
 
+    def test_a_picture_in_millimetres_has_no_thickness(self):
+        picture = Geometry.of_picture(width=7, height=5, spacing=(0.1, 0.3))
+        assert (picture.shape, picture.in_millimetres, picture.flat) == ((7, 5, 1), True, True)
+        assert picture.world((2, 3, 0)) == pytest.approx((-0.2, -0.9, 0))
+        assert Geometry.of_pixels(7, 5).flat
+        assert not Geometry((7, 5, 1), picture.affine).same_grid(picture)
+        with pytest.raises(ValueError, match="a flat grid has one slice"):
+            Geometry((7, 5, 2), np.eye(4), flat=True)
+
 
 class TestSameGrid:
     @given(geometries(), st.sampled_from([0.004, 0.02]), st.integers(0, 2))

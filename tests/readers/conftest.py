@@ -12,6 +12,12 @@ from PIL import Image
 from pydicom.sr.codedict import codes
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+from medaug.domain import Unit
+from medaug.readers.dicom.header import Slice
+from medaug.readers.dicom.plane import Plane
+from medaug.readers.dicom.values import Meaning
+from medaug.readers.files import SourceFile
+
 SITE_KEY = bytes(range(32))
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
@@ -98,6 +104,43 @@ def write_series(
     return paths
 
 
+def write_image(path: Path, stored: np.ndarray, modality="CT", **attributes):
+    """One image of stored values (row, column), uncompressed; attributes replace or remove.
+
+    Returns the data set as it was written.
+    """
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = attributes.get("SOPClassUID", CTImageStorage)
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    one = pydicom.Dataset()
+    one.file_meta, one.preamble = meta, b"\0" * 128
+    one.SOPClassUID, one.SOPInstanceUID = meta.MediaStorageSOPClassUID, generate_uid()
+    one.StudyInstanceUID, one.SeriesInstanceUID = generate_uid(), generate_uid()
+    one.FrameOfReferenceUID, one.Modality, one.PatientID = generate_uid(), modality, "4711"
+    one.ImageType = ["ORIGINAL", "PRIMARY"]
+    one.Rows, one.Columns = stored.shape[-2:] if stored.ndim < 3 else stored.shape[1:3]
+    if stored.ndim > 2:
+        one.NumberOfFrames = len(stored)
+    one.SamplesPerPixel, one.PhotometricInterpretation = 1, "MONOCHROME2"
+    one.BitsAllocated = one.BitsStored = stored.itemsize * 8
+    one.HighBit, one.PixelRepresentation = one.BitsStored - 1, int(stored.dtype.kind == "i")
+    one.PixelSpacing = [0.9, 0.7]
+    one.ImageOrientationPatient = list(AXIAL)
+    one.ImagePositionPatient = [-30, 12, 100]
+    one.PixelData = stored.tobytes() + b"\0" * (stored.nbytes % 2)
+    one["PixelData"].VR = "OB" if stored.itemsize == 1 else "OW"
+    for keyword, value in attributes.items():
+        if value is None:
+            delattr(one, keyword)
+        else:
+            setattr(one, keyword, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pydicom.config.disable_value_validation():
+        pydicom.dcmwrite(path, one, enforce_file_format=True)
+    return one
+
+
 def write_seg(path: Path, series: list[Path], masks: dict[str, np.ndarray], kind="BINARY"):
     """A DICOM SEG by highdicom; masks (column, row, slice) by code keyword ("Cyst")."""
     images = [pydicom.dcmread(one) for one in series]
@@ -146,18 +189,42 @@ def write_picture(path: Path, values: np.ndarray):
     return path
 
 
+def a_slice(position, name="a/1", plane=None, **changes):
+    """A slice of 8 columns (0.5 mm) and 6 rows (0.8 mm) whose file does not exist."""
+    grid = {"rows": 6, "columns": 8, "spacing": (0.8, 0.5), "orientation": AXIAL, **(plane or {})}
+    given = {
+        "file": SourceFile(Path(name), name, name),
+        "frame": None,
+        "plane": Plane(position=tuple(map(float, position)), **grid),
+        "series": "1.2.3",
+        "instance": f"1.2.3.{name}",
+        "frame_of_reference": "1.2.4",
+        "patient": "4711",
+        "modality": "CT",
+        "values": Meaning(),
+        "unit": Unit.HOUNSFIELD,
+        "apart": (),
+        "damage": "",
+        "pixels": None,  # places only: there is no file to decode
+        **changes,
+    }
+    return Slice(**given)
+
+
 @pytest.fixture
 def site_key() -> bytes:
     return SITE_KEY
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write() -> SimpleNamespace:
     return SimpleNamespace(
         series=write_series,
+        image=write_image,
         seg=write_seg,
         nifti=write_nifti,
         picture=write_picture,
         ct=ct_values,
         blob=blob,
+        slice=a_slice,
     )

@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import json
 import logging
+import pickle
 import shutil
 import warnings
 import weakref
@@ -14,9 +15,13 @@ from pydantic import TypeAdapter
 
 from medaug.domain import Unit
 from medaug.errors import ReaderError
-from medaug.readers import dicom_pixels, images, nifti
+from medaug.progress import Silent
+from medaug.readers.dicom import pixels as dicom_pixels
+from medaug.readers.pictures import cases as images
 from medaug.readers.settings import SourceSettings
 from medaug.readers.source import scan
+from medaug.readers.volumes import raw_voxels
+from medaug.spread import in_turn
 
 SETTINGS = TypeAdapter(list[SourceSettings])
 MARKER = "XyzzyMARKER"
@@ -54,7 +59,7 @@ def niftis(root, write):
         write.nifti(root / f"p{number}" / "ct.nii.gz", values[number])
         write.nifti(root / f"p{number}" / "mask.nii.gz", write.blob().astype(np.uint8))
     source = {
-        "kind": "nifti",
+        "kind": "volumes",
         "image": "(?P<patient>p[0-9])/ct",
         "labels": "(?P<patient>p[0-9])/mask",
         "values": {1: "cyst"},
@@ -86,6 +91,10 @@ def cohort(request, tmp_path, write):
     return SETTINGS.validate_python(sources), root, values
 
 
+def _whole(case):
+    return case.volume.read()
+
+
 class TestEveryReader:
     def test_the_voxels_are_those_that_were_written(self, cohort, site_key):
         sources, root, values = cohort
@@ -98,6 +107,67 @@ class TestEveryReader:
             np.testing.assert_array_equal(whole, values[number])
             box = case.lesions[0].box
             np.testing.assert_array_equal(case.volume.read(box), values[number][box])
+
+    def test_a_case_travels_to_another_process_without_its_pixels(self, cohort, site_key):
+        sources, root, _ = cohort
+        packets = []
+
+        def through_pickles(work, items, lost):  # noqa: ARG001
+            for item in items:
+                packets.append(pickle.dumps((work, item)))
+                there, with_it = pickle.loads(packets[-1])
+                yield pickle.loads(pickle.dumps(there(with_it)))
+
+        here, there = (
+            scan(sources, root, site_key, spread=spread) for spread in (in_turn, through_pickles)
+        )
+        assert here.inventory == there.inventory
+        voxels = [
+            [voxels.tobytes() for _, voxels in source.each(_whole, spread)]
+            for source, spread in ((here, in_turn), (there, through_pickles))
+        ]
+        assert voxels[0] == voxels[1]
+        assert len(packets) == 6
+        # What a header says, for at most 16 files here, and no voxel.
+        assert max(map(len, packets)) < 16 * 1500
+
+    def test_a_case_that_changes_or_kills_is_told_and_the_others_go_on(self, cohort, site_key):
+        sources, root, _ = cohort
+
+        def losing(work, items, lost):
+            return (lost(item, "gone") if at == 1 else work(item) for at, item in enumerate(items))
+
+        source = scan(sources, root, site_key)
+        for path in list(root.glob("p2/**/*")) + list(root.glob("cyst/p2.png")):
+            if path.is_file():
+                path.write_bytes(b"")
+        first, second, third = source.each(_whole, losing)
+        assert first[1].size
+        assert second[1].reason == "gone"
+        assert third[1].reason.startswith("since it was inspected: ")
+        left = scan(sources, root, site_key, spread=losing)
+        assert len(left.inventory.cases) == 1
+        assert any(entry.reason == "gone" for entry in left.inventory.refused)
+
+    def test_progress_counts_the_bytes_of_the_files(self, cohort, site_key):
+        sources, root, _ = cohort
+        told = []
+
+        class Listening(Silent):
+            def start(self, what, total, unit=""):
+                told.append([what, unit, total, 0])
+
+            def advance(self, steps=1, note=""):  # noqa: ARG002
+                told[-1][3] += steps
+
+        source = scan(sources, root, site_key, Listening())
+        told.append(["cutting", "B", source.size, 0])
+        list(source.each(_whole, progress=Listening()))
+        every = sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+        assert [unit for _, unit, _, _ in told] == ["B", "B", "B"]
+        assert all(done == total for *_, total, done in told)
+        assert told[0][2] == every
+        assert told[1][2] == told[2][2] == every - len("stray") - len(b"\0\0\0\1Bud1")
 
     def test_the_lesions_are_those_that_were_marked(self, cohort, write, site_key):
         sources, root, _ = cohort
@@ -155,6 +225,8 @@ class TestEveryReader:
                 assert mine.pop(name) != other.pop(name)
             for lesion, foreign in zip(mine["lesions"], other["lesions"], strict=True):
                 assert lesion.pop("tracking_uid") != foreign.pop("tracking_uid")
+        for mine, other in zip(ours["fates"], theirs["fates"], strict=True):
+            assert mine.pop("cases", None) != other.pop("cases", None) or "cases" not in mine
         assert ours == theirs
 
     def test_tokens_do_not_depend_on_where_the_data_lie(self, cohort, site_key, tmp_path):
@@ -192,6 +264,13 @@ class TestOnlyWhatIsAskedForIsDecoded:
             dicom_pixels, "stored_values", lambda one: decoded.append(one) or honest(one)
         )
         source = scan(SETTINGS.validate_python(sources), tmp_path, site_key)
+        assert {one.instance for one in decoded} <= {
+            one.instance
+            for files in source._files
+            for at, one in enumerate(files._stack.slices)
+            if at in (0, 4, 7)
+        }, "more than the first, the middle and the last slice"
+        decoded.clear()
         case = next(source.cases())
         assert not decoded
         box = case.lesions[0].box
@@ -207,9 +286,9 @@ class TestOnlyWhatIsAskedForIsDecoded:
     def test_a_packed_nifti_is_unpacked_once_per_case(self, tmp_path, write, site_key, monkeypatch):
         sources, _ = niftis(tmp_path, write)
         unpacked = []
-        honest = nifti._read_unscaled
+        honest = raw_voxels.RawVoxels.unpack
         monkeypatch.setattr(
-            nifti, "_read_unscaled", lambda file: unpacked.append(file.name) or honest(file)
+            raw_voxels.RawVoxels, "unpack", lambda one: unpacked.append(one.name) or honest(one)
         )
         source = scan(SETTINGS.validate_python(sources), tmp_path, site_key)
         assert unpacked == [f"p{number}/mask.nii.gz" for number in range(3)]

@@ -11,7 +11,7 @@ from medaug.readers.source import scan
 
 SOURCE = TypeAdapter(SourceSettings)
 PAIR = {
-    "kind": "nifti",
+    "kind": "volumes",
     "image": r"(?P<patient>[^/]+)/ct\.nii",
     "labels": r"(?P<patient>[^/]+)/mask\.nii",
 }
@@ -112,15 +112,15 @@ class TestTheVolume:
         data[len(data) // 2] ^= 0xFF
         path.write_bytes(data)
         (case,) = read(tmp_path, site_key).cases()
-        with pytest.raises(ReaderError, match="damaged NIfTI"):
+        with pytest.raises(ReaderError, match="a damaged file"):
             case.volume.read()
 
 
 class TestPairs:
     def test_are_files_with_equal_groups(self, tmp_path, write, site_key):
-        for patient in ("a", "b"):
+        for at, patient in enumerate(("a", "b")):
             for visit in ("1", "2"):
-                values = write.ct(seed=int(visit))
+                values = write.ct(seed=int(visit) + 10 * at)
                 write.nifti(tmp_path / f"{patient}_{visit}_img.nii.gz", values)
                 mask = write.blob().astype(np.uint8) * int(visit)
                 write.nifti(tmp_path / f"{patient}_{visit}_seg.nii.gz", mask)
@@ -135,7 +135,7 @@ class TestPairs:
             "first": {"lesions": 2, "patients": 2},
             "second": {"lesions": 2, "patients": 2},
         }
-        for case, visit in zip(source.cases(), [1, 2, 1, 2], strict=True):
+        for case, visit in zip(source.cases(), [1, 2, 11, 12], strict=True):
             np.testing.assert_array_equal(case.volume.read(), write.ct(seed=visit))
 
     def test_two_images_may_share_a_mask_and_its_lesions_count_once(

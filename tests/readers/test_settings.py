@@ -3,7 +3,7 @@ import re
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from medaug.readers.settings import DicomSource, ImagesSource, NiftiSource, SourceSettings
+from medaug.readers.settings import DicomSource, ImagesSource, SourceSettings, VolumesSource
 
 SOURCE = TypeAdapter(SourceSettings)
 MASKS = {"kind": "mask-series", "path": "x"}
@@ -19,7 +19,7 @@ class TestSettings:
     def test_survive_a_round_through_json(self):
         for source in (
             {"kind": "dicom", "path": "a/b", "lesions": [{**MASKS, "label": "y"}]},
-            {"kind": "nifti", "image": "(?P<patient>a)", "labels": "(?P<patient>b)"},
+            {"kind": "volumes", "image": "(?P<patient>a)", "labels": "(?P<patient>b)"},
             {"kind": "images", "pattern": "(?P<label>a)(?P<patient>b)", "labels": {"1": "x"}},
         ):
             read = SOURCE.validate_python(source)
@@ -38,7 +38,7 @@ class TestSettings:
         [
             ({"kind": "dicom", "path": "/etc"}, "below the data root"),
             ({"kind": "dicom", "path": "a/../../b"}, "below the data root"),
-            ({"kind": "dicom", "patient": {}}, "exactly one of attribute, path and folder"),
+            ({"kind": "dicom", "patient": {}}, "exactly one of attribute, path, folder and table"),
             (
                 {"kind": "dicom", "patient": {"attribute": "PatientID", "folder": "source"}},
                 "exactly one of",
@@ -50,10 +50,10 @@ class TestSettings:
                 "a Segment Label is free text",
             ),
             (
-                {"kind": "nifti", "image": "a", "labels": "(?P<patient>b)"},
+                {"kind": "volumes", "image": "a", "labels": "(?P<patient>b)"},
                 "needs a group (?P<patient>...)",
             ),
-            ({"kind": "nifti", "image": "(", "labels": "b"}, "regular expression"),
+            ({"kind": "volumes", "image": "(", "labels": "b"}, "regular expression"),
             ({"kind": "images", "patient_identity": "none"}, "exactly one of label, table"),
             (
                 {"kind": "images", "label": "x", "pattern": "(?P<label>a)(?P<patient>b)"},
@@ -69,7 +69,7 @@ class TestSettings:
                 "both as numbers or both as names",
             ),
             ({"kind": "dicom", "modalty": ["CT"]}, "Extra inputs are not permitted"),
-            ({"kind": "nrrd"}, "'dicom', 'nifti', 'images'"),
+            ({"kind": "nrrd"}, "'dicom', 'volumes', 'msd', 'images'"),
         ],
     )
     def test_a_fault_is_named(self, source, sentence):
@@ -77,8 +77,8 @@ class TestSettings:
             SOURCE.validate_python(source)
 
     def test_are_frozen(self):
-        source = NiftiSource.model_validate(
-            {"kind": "nifti", "image": "(?P<patient>a)", "labels": "(?P<patient>b)"}
+        source = VolumesSource.model_validate(
+            {"kind": "volumes", "image": "(?P<patient>a)", "labels": "(?P<patient>b)"}
         )
         with pytest.raises(ValidationError):
             source.path = "elsewhere"

@@ -108,7 +108,7 @@ class FakeRun:
         cases = [
             {
                 "case": f"{number:032x}",
-                "source": "dicom" if number % 2 else "nifti",
+                "source": "dicom" if number % 2 else "volumes",
                 "modality": self.modality,
                 "unit": self.unit,
                 "shape": [160, 160, 40],

@@ -1,34 +1,35 @@
-"""Folders of ready-made pictures → cases of one picture with one lesion each.
+"""Folders of ready-made pictures → cases of one picture each, with one lesion or those marked.
 
 A picture carries no spacing and no outline: its lesion is a box over the whole of it, and its
-values are in arbitrary units, however the picture was made.
+values are in arbitrary units, however the picture was made. Where masks lie beside the pictures,
+or a table names boxes, the lesions are those instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from medaug.domain import Case, Geometry, Lesion, Region, Unit, Volume
-from medaug.errors import Fault, ReaderError
+from medaug.domain import Case, Geometry, Lesion, PatientKey, Region, Unit, Volume
+from medaug.errors import ReaderError
 from medaug.progress import Progress
 from medaug.readers.files import Refusal, SourceFile, search, stray
 from medaug.readers.found import Found, Kind, Opened
-from medaug.readers.identity import case_token, lesion_uid, patient_key, picture_key
-from medaug.readers.oddities import UNREADABLE, withheld
+from medaug.readers.identity import case_token, patient_key, picture_key
+from medaug.readers.lesions import Marking, lesions_of
+from medaug.readers.patients import Patients
+from medaug.readers.pictures.file import NAMES, decode_picture
+from medaug.readers.pictures.marks import MarksOfSource, PictureMarks
+from medaug.readers.points import in_one_sentence
+from medaug.readers.rules import PatientRule, Per
 from medaug.readers.settings import ImagesSource
 from medaug.readers.tables import read_labels
 
-NAMES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-
-_GREY = ("L", "I", "I;16", "I;16B", "I;16L", "I;16N")
-
-Decoder = Callable[[SourceFile], NDArray[np.float32]]
+__all__ = ["NAMES", "PictureCase", "decode_picture", "find_images"]
 
 
 class PictureCase:
@@ -43,21 +44,22 @@ class PictureCase:
         patient: str | None,
         modality: str,
         site_key: bytes,
-        decoder: Decoder,
+        marks: PictureMarks | None = None,
     ) -> None:
         self._file = file
+        self._marks = marks
         self._label = label
         self._patient = patient
         self._modality = modality
         self._site_key = site_key
-        self._decoder = decoder
         self.name = file.name
-        self.files = (file.name,)
+        masks = () if marks is None else marks.masks
+        self.files = (file.name, *(mask.name for mask in masks))
         self.patient_known = patient is not None
 
     def open(self) -> Opened:
         """Decode the picture once, to know that it is whole and grey."""
-        file, decoder = self._file, self._decoder
+        file, decoder = self._file, lru_cache(1)(decode_picture)
         try:
             columns, rows, _ = decoder(file).shape
         except ReaderError as error:
@@ -70,20 +72,37 @@ class PictureCase:
         def decode(region: Region) -> NDArray[np.float32]:
             return decoder(file)[region]
 
-        lesion = Lesion(
-            tracking_uid=lesion_uid(self._site_key, f"picture\0{file.name}"),
-            label=self._label,
-            patient=patient,
-            box=(slice(0, columns), slice(0, rows), slice(0, 1)),
-        )
         geometry = Geometry.of_pixels(columns, rows)
+        try:
+            lesions = self._lesions(geometry, patient)
+        except ReaderError as error:
+            where = error.faults[0].where
+            name = where if where in self.files else file.name
+            other = [file.name] if name != file.name else []
+            reason = error.faults[0].came if other else in_one_sentence(error)
+            left = [Refusal(one, f"its mask cannot be used ({name})") for one in other]
+            return Opened(None, (Refusal(name, reason), *left))
         case = Case(
             key=case_token(self._site_key, file.name),
             patient=patient,
             volume=Volume(geometry, self._modality, Unit.ARBITRARY, decode),
-            lesions=(lesion,),
+            lesions=tuple(lesions),
         )
         return Opened(case)
+
+    def _lesions(self, geometry: Geometry, patient: PatientKey) -> list[Lesion]:
+        per: Per = "segment"
+        if self._marks is None:
+            i, j, k = geometry.shape
+            whole = (slice(0, i), slice(0, j), slice(0, k))
+            found = [Marking(self._label, f"picture\0{self._file.name}", whole, None)]
+        else:
+            found, per = self._marks.read(geometry), self._marks.per
+        return [
+            lesion
+            for marking in found
+            for lesion in lesions_of(marking, per, patient, self._site_key)
+        ]
 
 
 def find_images(
@@ -96,32 +115,43 @@ def find_images(
     """Give every picture its label and patient; nothing is decoded.
 
     Raises:
-        ReaderError: if a label table is wrong; see `read_labels`.
+        ReaderError: if a table of labels or patients is wrong; see `read_labels` and
+            `read_patients`.
     """
     pictures = {file.inside for file in files if file.name.lower().endswith(NAMES)}
     raw_labels = None
+    patients = None
     tables: set[str] = set()
     if settings.table is not None:
         raw_labels = read_labels(settings.table, folder, pictures)
-        tables = set(settings.table.files)
+        tables |= set(settings.table.files)
+    if settings.patient_table is not None:
+        patients = Patients(PatientRule(table=settings.patient_table), folder)
+        tables.add(settings.patient_table.file)
+    if settings.boxes is not None:
+        tables |= set(settings.boxes.files)
+    marks = MarksOfSource(settings, folder, [file for file in files if file.inside in pictures])
     found = Found()
-    decoder = lru_cache(1)(decode_picture)
     for file in files:
-        progress.advance()
+        progress.advance(file.size)
         if file.inside in tables:
             found.used.append(file.name)
-            continue
-        if file.inside not in pictures:
+        elif file.inside not in pictures:
             found.refused.append(stray(file, "not a PNG, JPEG or TIFF picture"))
-            continue
-        groups = search(settings.pattern, file)
-        label, patient, reason = _read_path(settings, folder, file, groups, raw_labels)
-        if reason:
-            found.refused.append(Refusal(file.name, reason))
-        else:
+        elif file.inside not in marks.masks:
+            groups = search(settings.pattern, file)
+            label, patient, reason = _read_path(settings, folder, file, groups, raw_labels)
+            if patients is not None and not reason:
+                patient, reason = patients.of(file)
+                found.unnamed += bool(reason)
+            on_it, unmarked = (None, "") if reason else marks.of(file, groups or {}, label)
+            if reason or unmarked:
+                found.refused.append(Refusal(file.name, reason or unmarked))
+                continue
             found.cases.append(
-                PictureCase(file, label, patient, settings.modality, site_key, decoder)
+                PictureCase(file, label, patient, settings.modality, site_key, on_it)
             )
+    marks.left(found)
     return found
 
 
@@ -135,8 +165,8 @@ def _read_path(
     """(class, patient or None, why not): the last is empty where the first two hold."""
     if groups is None:
         return "", None, "the pattern for the pictures does not match its path"
-    if settings.label is not None:
-        label = settings.label
+    if settings.label is not None or settings.boxes is not None:
+        label = settings.label or ""
     else:
         raw = groups.get("label") if raw_labels is None else raw_labels.get(file.inside)
         if raw is None:
@@ -151,44 +181,3 @@ def _read_path(
         return label, None, ""
     # As in every source: a group that took no part makes the folder one patient.
     return label, groups.get("patient") or folder.resolve().name, ""
-
-
-def decode_picture(file: SourceFile) -> NDArray[np.float32]:
-    """Grey values (column, row, 1) of a picture.
-
-    Raises:
-        ReaderError: if it is damaged, coloured, or not a still picture of 8 or 16 bits.
-    """
-    try:
-        with withheld(), Image.open(file.path) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
-                raise ReaderError(Fault(file.name, "several pictures in one file"))
-            values = _grey(picture)
-    except PermissionError:
-        raise ReaderError(Fault(file.name, "it cannot be opened: permission denied")) from None
-    except (*UNREADABLE, Image.DecompressionBombError):
-        raise ReaderError(Fault(file.name, "a damaged picture: it cannot be decoded")) from None
-    if isinstance(values, str):
-        raise ReaderError(Fault(file.name, values))
-    return np.ascontiguousarray(values.T[:, :, np.newaxis], dtype=np.float32)
-
-
-def _grey(picture: Image.Image) -> NDArray[np.generic] | str:
-    """Values (row, column), or why the picture is no grey one."""
-    if picture.mode in _GREY:
-        values = np.asarray(picture)
-        if values.dtype.itemsize > 2 and not 0 <= values.min() <= values.max() < 2**16:
-            return "more than 16 bits per pixel"
-        return values
-    if picture.mode == "1":
-        return "one bit per pixel: a mask, not a picture"
-    if picture.mode not in ("RGB", "RGBA", "LA", "P", "PA"):
-        return f"pixels of an unsupported kind ({picture.mode}): 8 or 16 bit grey is needed"
-    if "RGB;16" in str(getattr(picture, "tile", "")):
-        return "a colour picture of 16 bits per channel: one grey channel is needed"
-    channels = np.asarray(picture.convert("RGBA"))
-    if (channels[..., 3] != 255).any():
-        return "partly transparent: what lies behind is not known"
-    if (channels[..., :3] != channels[..., :1]).any():
-        return "a colour picture: one grey channel is needed"
-    return channels[..., 0]

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.pixels.utils import pixel_array
 
 from medaug.errors import Fault, ReaderError
-from medaug.readers.dicom_header import Slice
+from medaug.readers.dicom.header import Slice
+from medaug.readers.dicom.pixel_data import read_frame
+from medaug.readers.dicom.values import LUMINANCE
 from medaug.readers.oddities import UNREADABLE, withheld
 
 SLICES_KEPT = 32
@@ -21,20 +22,27 @@ SliceDecoder = Callable[[Slice], NDArray[np.float32]]
 
 
 def stored_values(one: Slice) -> NDArray[Any]:
-    """Stored values (column, row) of a slice, before any rescale.
+    """Stored values (column, row) of a slice, before any rescale; of colours, the luminance.
 
     Raises:
         ReaderError: if the pixels cannot be decoded.
     """
-    shape = (one.plane.rows, one.plane.columns)
     try:
-        with withheld():
-            return np.asarray(pixel_array(one.file.path, raw=True)).reshape(shape).T
+        with withheld(), one.file.path.open("rb") as stream:
+            values, photometric = read_frame(one.pixels, stream, one.frame or 0)
     except UNREADABLE:
         # The library's text is dropped: it may quote the file.
         raise ReaderError(
             Fault(one.file.name, "its pixels cannot be decoded: the file is damaged")
         ) from None
+    return (values if values.ndim == 2 else _luminance(values, photometric)).T
+
+
+def _luminance(values: NDArray[Any], photometric: str) -> NDArray[np.float32]:
+    """(row, column, sample) → (row, column); Y of a YBR image is its luminance already."""
+    if photometric.startswith("YBR_FULL"):
+        return values[..., 0].astype(np.float32)
+    return np.asarray(values @ np.array(LUMINANCE), np.float32)
 
 
 def is_mask(slices: Sequence[Slice]) -> bool:
@@ -51,7 +59,6 @@ def slice_decoder() -> SliceDecoder:
     """A decoder for one pass over a source; it remembers the last `SLICES_KEPT` slices."""
 
     def rescaled(one: Slice) -> NDArray[np.float32]:
-        values = stored_values(one) * one.slope + one.intercept
-        return np.ascontiguousarray(values, dtype=np.float32)
+        return one.values.measured(stored_values(one))
 
     return lru_cache(SLICES_KEPT)(rescaled)

@@ -1,0 +1,1 @@
+"""Ready-made pictures, one lesion each or several marked on them."""
