@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from medaug.progress import Progress
 if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
+    from medaug.generators.evidence import Distance
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
@@ -162,6 +163,7 @@ def _split(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
+    from medaug.generators.evidence import Tuning
     from medaug.generators.training import train_generator
     from medaug.report.sheets import sample_name, write_sheet
 
@@ -171,8 +173,33 @@ def _train(run: Run) -> None:
         for label, images in samples.items():
             write_sheet(folder / "samples" / sample_name(step, label), images, run.window)
 
-    training = run.split.part(run.patches, "training")
-    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheets)
+    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
+    train_generator(
+        training,
+        config.generator,
+        config.seed,
+        folder,
+        run.progress,
+        draw_sheets,
+        Tuning(tuning, _distances(tuning, run.window)),
+    )
+
+
+def _distances(tuning: PatchSet, window: Window) -> dict[str, Distance]:
+    """Of each class, how far patches lie from those of the tuning patients."""
+    from medaug.evaluation.fidelity import distance_to
+    from medaug.generators.evidence import FEWEST
+
+    distances: dict[str, Distance] = {}
+    for label in tuning.classes:
+        of_class = window.to_signed(tuning.of_class(label).images)
+        if len(of_class) >= FEWEST:
+            distances[label] = _of_images(distance_to(of_class))
+    return distances
+
+
+def _of_images(distance: Callable[[Any, None], float]) -> Distance:
+    return lambda images: distance(images, None)
 
 
 def _release(run: Run) -> None:

@@ -113,6 +113,17 @@ class GeneratorSettings(BaseModel):
     beta2: float = _by_preset("of Adam", ge=0, lt=1)
     ema: float = _by_preset("decay per step of the averaged generator; 0 is no average", ge=0, lt=1)
 
+    judge_every: int = Field(
+        250, ge=1, description="steps between judgements on the tuning patients; the best is kept"
+    )
+    memorised_below: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="stop when generated patches lie this much nearer to training patients than to "
+        "tuning patients, three judgements in a row; 0 never stops",
+    )
+
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1, description="steps between lines of training.jsonl")
     sample_sheet_every: int = Field(500, ge=1, description="steps between sample sheets")
