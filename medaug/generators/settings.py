@@ -98,12 +98,12 @@ class GeneratorSettings(BaseModel):
     penalty: float = _by_preset("weight of the gradient penalties R1 and R2; 0 is none", ge=0)
     penalty_every: int = _by_preset("steps between penalties; they are scaled up to match", ge=1)
     augment: float = _by_preset("probability of each augmentation of a patch", ge=0, le=1)
-    augment_target: float | None = Field(
-        default=None,
-        gt=0,
+    augment_target: float = Field(
+        default=0.0,
+        ge=0,
         lt=1,
         description="adapt the probability until real patches are told from generated ones this "
-        "well (0 by guessing, 1 always); without it, it stays",
+        "well (1 is always); 0 leaves it as it is",
     )
 
     batch: int = _by_preset("real patches in one step", ge=2)

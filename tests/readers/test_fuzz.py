@@ -100,18 +100,16 @@ def watched(allowed: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def read_study(folder: Path) -> None:
-    """All that a user's pipeline would read of it."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            read_alone(SourceFile(path, path.name, path.name))
+def read_study(folder: Path, damaged: str) -> None:
+    """All that a user's pipeline would read of it, and the damaged file whatever marks it."""
+    read_alone(SourceFile(folder / damaged, damaged, damaged))
     for case in scan(guess_sources(folder), folder, SITE_KEY).cases():
         for lesion in case.lesions[:5]:
             assert np.isfinite(case.volume.read(lesion.box)).all()
 
 
 def read_alone(file: SourceFile) -> None:
-    """The first images of a file, whatever marks them."""
+    """The first images of a file."""
     images = read_header(file, "PatientID")
     for one in images[:3] if isinstance(images, tuple) else ():
         with suppress(ReaderError):
@@ -140,7 +138,7 @@ def attempt(study: Study, seed: int) -> str:
         began = time.monotonic()
         try:
             with watched(TIMES * study.unpacked + ROOM):
-                read_study(folder)
+                read_study(folder, name)
         except ReaderError as error:
             named = all(fault.came for fault in error.faults)
             text = str(error)
@@ -226,10 +224,9 @@ def _unpacked_size(path: Path) -> int:
 
 
 def check(found: Sequence[Study], mutations: int) -> None:
-    """Damage the files of all studies in turn, each at least once."""
-    files = sum(len(study.files) for study in found)
-    rounds = -(-mutations // files)
-    work = [(study, range(rounds * len(study.files))) for study in found]
+    """Damage every study as often, and every file at least once."""
+    share = -(-mutations // len(found))
+    work = [(study, range(max(share, len(study.files)))) for study in found]
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("fork")) as pool:
         outcomes = list(pool.map(attempts, work))
     findings = [finding for findings, _ in outcomes for finding in findings]
