@@ -27,16 +27,17 @@ WORDS = {
     "kernel distance": (
         "Kernel distance (KID)",
         (
-            "How far apart the two sets of patches lie, each patch summed up in its features: about 0 "
-            "for sets from one source, by chance a little below or above; the lower, the more alike."
+            "How far apart the two sets of patches lie, each patch summed up in its features: "
+            "about 0 for sets from one source, by chance a little below or above; the lower, the "
+            "more alike."
         ),
     ),
     "Fréchet distance": (
         "Fréchet distance",
         (
             "The same question, asked of the averages and the spread of the features alone. It is "
-            "above 0 even for sets from one source, and more so for small ones: never compare two of "
-            "different sizes."
+            "above 0 even for sets from one source, and more so for small ones: never compare two "
+            "of different sizes."
         ),
     ),
     "Fréchet distance, extrapolated": (
@@ -63,8 +64,8 @@ WORDS = {
     "density": (
         "Density",
         (
-            "How many real patches lie around a synthetic one: about 1 for sets from one source, more "
-            "where only the commonest look is drawn."
+            "How many real patches lie around a synthetic one: about 1 for sets from one source, "
+            "more where only the commonest look is drawn."
         ),
     ),
     "coverage": (
@@ -93,8 +94,8 @@ WORDS = {
     PAIRS: (
         "Likeness of pairs (MS-SSIM)",
         (
-            "How alike two patches of one class look, 1 being the same picture. Above the real pairs: "
-            "the generator varies too little."
+            "How alike two patches of one class look, 1 being the same picture. Above the real "
+            "pairs: the generator varies too little."
         ),
     ),
     TOLD_APART: (
