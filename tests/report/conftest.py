@@ -1,7 +1,11 @@
-"""Run folders as the stations leave them, with plausible figures, in several states."""
+"""Run folders as the stations leave them, with plausible figures, in several states.
+
+Puts ``markup`` and ``documents`` within reach of the tests beside it.
+"""
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +17,10 @@ from scipy.ndimage import gaussian_filter
 
 from medaug.domain import Window
 from medaug.report.sheets import sample_name, sheet_name, write_sheet
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from documents import likeness, settings
 
 LABELS = {
     "liver": ("cyst", "haemangioma", "metastasis"),
@@ -95,7 +103,7 @@ class FakeRun:
                 "seed": 0,
                 "python": "3.11.9",
                 "cores": 2,
-                "config": _config(),
+                "config": settings(),
                 "versions": {"medaug": "0.1.0", "torch": "2.13.0", "monai": "1.5.1"},
                 "stations": dict(list(stations.items())[:count]),
             },
@@ -335,76 +343,6 @@ class FakeRun:
         low, high = self.rng.uniform(0.7, 1.3, 2) * width
         return {"value": value, "low": max(0.0, value - low), "high": min(1.0, value + high)}
 
-    def _figure(self, name: str, better: str, synthetic: float, baseline: float) -> dict[str, Any]:
-        width = 0.3 * abs(synthetic - baseline) + 0.01
-        return {
-            "name": name,
-            "unit": self.unit if name.startswith("intensity") else "",
-            "better": better,
-            **{
-                key: {"value": value, "low": value - width, "high": value + 1.2 * width}
-                for key, value in (
-                    ("synthetic", synthetic),
-                    ("baseline", baseline),
-                    ("difference", synthetic - baseline),
-                )
-            },
-        }
-
-    def _group(self, label: str | None) -> dict[str, Any]:
-        """The figures of one class: no Fréchet distance for one, and one without a baseline."""
-        alone = label is not None
-        figures = [self._figure("kernel distance", "lower", 1.4632, 0.2214)]
-        if not alone:
-            figures += [
-                self._figure("Fréchet distance", "lower", 25.02, 1.52),
-                self._figure("Fréchet distance, extrapolated", "lower", 24.21, -0.13),
-            ]
-        figures += [
-            self._figure(name, "higher", synthetic, baseline)
-            for name, synthetic, baseline in (
-                ("precision", 0.96, 0.97),
-                ("recall", 0.14, 0.96),
-                ("density", 1.07, 0.94),
-                ("coverage", 0.65, 0.95),
-            )
-        ]
-        figures.append(self._figure("intensity distance", "lower", 7.23, 6.71))
-        pairs = self._figure("", "lower", 0.312, 0.098)
-        first = label == self.labels[0]
-        return {
-            "label": label,
-            "patches": 20 if alone else 160,
-            "figures": figures,
-            "two_sample": {"accuracy": 0.923, "p": 0.0001, "count": 22, "p_holm": 0.0004},
-            "two_sample_baseline": None if first else {"accuracy": 0.518, "p": 0.91, "count": 22},
-            "similarity": (
-                {key: pairs[key] for key in ("synthetic", "baseline", "difference")}
-                if alone
-                else None
-            ),
-            "missing": ["The Fréchet distance of 69 features needs 138 patches."] * alone,
-        }
-
-    def _fidelity(self) -> dict[str, Any]:
-        return {
-            "real": {
-                "parts": ["tuning", "test"],
-                "patients": 45,
-                "patches": 133,
-                "patients_known": self.known,
-            },
-            "not_computed": [],
-            "features": "radiomic",
-            "sha256": None,
-            "dimensions": 69,
-            "deals": 50,
-            "confidence": 0.95,
-            "groups": [self._group(label) for label in (None, *self.labels)],
-            "method": ["Real patches were halved by patient 50 times at random."],
-            "caveats": ["With 20 patches on either side only gross faults can be told."],
-        }
-
     def _evaluation(self) -> None:
         classifiers = ["frid-adar-2018", "resnet-10-narrow"]
         base = dict(zip(ARMS, (0.832, 0.871, 0.846, 0.879, 0.774), strict=True))
@@ -485,31 +423,9 @@ class FakeRun:
                         "scanners."
                     ),
                 ],
-                "fidelity": self._fidelity(),
+                "fidelity": likeness(self.labels, self.unit, self.known),
             },
         )
-
-
-def _config() -> dict[str, Any]:
-    return {
-        "name": "liver",
-        "seed": 0,
-        "sources": [
-            {"reader": "dicom", "path": "dicom", "label": None, "modality": "CT"},
-            {"reader": "nifti", "path": "nifti", "labels": {1: "cyst", 2: "metastasis"}},
-        ],
-        "patching": {"size": 64, "mm_per_pixel": 1.0, "margin_mm": 8.0, "slices": "largest"},
-        "cohort": {"fractions": [0.5, 0.25, 0.25]},
-        "generator": {
-            "preset": "conditional",
-            "images": 115200,
-            "batch": 64,
-            "window": [-100, 200],
-        },
-        "privacy": {"per_class": 100, "tries": 5, "copy_false_rejection": 0.05},
-        "export": {"formats": ["npz", "png", "nifti", "dicom"]},
-        "evaluation": {"classifiers": ["frid-adar-2018", "resnet-10-narrow"], "seeds": 3},
-    }
 
 
 @pytest.fixture(scope="session")

@@ -1,98 +1,19 @@
 """The page: whole, self-contained, true to the files, whatever state the run is in."""
 
-import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
+from markup import change, read, report
 
 from medaug.errors import RunFolderError
 from medaug.report.page import write_report
 
 BuildRun = Callable[..., Path]
 STATES = ("cut", "training", "trained", "refused", "released", "complete")
-VOID = {"meta", "img", "col", "br"}
-
-
-class Element:
-    """A tag, its attributes and what is inside."""
-
-    def __init__(self, tag: str, attributes: dict[str, str | None]) -> None:
-        self.tag, self.attributes = tag, attributes
-        self.inside: list[Element | str] = []
-
-    def walk(self) -> Iterator["Element"]:
-        yield self
-        for child in self.inside:
-            if isinstance(child, Element):
-                yield from child.walk()
-
-    def find(self, tag: str | None = None, **attributes: str) -> list["Element"]:
-        wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
-        return [
-            element
-            for element in self.walk()
-            if tag in (None, element.tag) and wanted.items() <= element.attributes.items()
-        ]
-
-    @property
-    def text(self) -> str:
-        parts = (child if isinstance(child, str) else child.text for child in self.inside)
-        return " ".join("".join(parts).split())
-
-    @property
-    def figures(self) -> list[tuple[float, str]]:
-        """Every figure inside: its exact value and what is shown."""
-        return [(float(data.attributes["value"] or ""), data.text) for data in self.find("data")]
-
-
-class Page(HTMLParser):
-    """Parses strictly: every tag that opens closes, in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.root = Element("page", {})
-        self._open = [self.root]
-        self.feed(self.source)
-        self.close()
-        assert [element.tag for element in self._open] == ["page"], "a tag is not closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(set(names)) == len(names), f"<{tag}> says {names} twice"
-        element = Element(tag, dict(attrs))
-        self._open[-1].inside.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._open[-1].inside.append(Element(tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop().tag == tag, f"</{tag}> at {self.getpos()} closes something else"
-
-    def handle_data(self, data: str) -> None:
-        self._open[-1].inside.append(data)
-
-
-def report(run: Path) -> Page:
-    path = write_report(run)
-    assert path == run / "report.html"
-    return Page(path)
-
-
-def read(run: Path, name: str) -> Any:
-    return json.loads((run / name).read_text(encoding="utf-8"))
-
-
-def change(run: Path, name: str, **changes: Any) -> None:
-    (run / name).write_text(json.dumps(read(run, name) | changes), encoding="utf-8")
 
 
 def rounded(value: float, digits: int, sign: str = "") -> str:
@@ -239,131 +160,6 @@ def test_dots_and_intervals_lie_where_the_axis_says(build_run: BuildRun) -> None
                 values = [low + (x - x_low) / (x_high - x_low) * (high - low) for x in places]
                 expected = [record[metric][end] for end in ("low", "value", "high")]
                 assert values == pytest.approx(expected, abs=1e-4)
-
-
-@pytest.mark.parametrize("study", ["liver", "breast"])
-def test_every_figure_of_likeness_is_the_one_of_the_evaluation(
-    build_run: BuildRun, study: str
-) -> None:
-    run = build_run("complete", study)
-    section = report(run).root.find(id="fidelity")[0]
-    found = read(run, "evaluation.json")["fidelity"]
-    assert [table.attributes["data-group"] for table in section.find("table")] == [
-        group["label"] or "" for group in found["groups"]
-    ]
-    for table, group in zip(section.find("table"), found["groups"], strict=True):
-        expected = {each["name"]: each for each in group["figures"]}
-        if group["similarity"]:
-            expected["likeness of pairs"] = group["similarity"]
-        rows = {row.attributes.get("data-figure"): row for row in table.find("tbody")[0].find("tr")}
-        test = rows.pop("told apart")
-        base = group["two_sample_baseline"]
-        scores = [0.923, 0.0004] + ([0.518, 0.91] if base else [])
-        assert [value for value, _ in test.figures] == scores
-        assert ("not computed" in test.text) == (base is None)
-        assert "p < 0.001" in test.text
-        if group["missing"]:
-            assert rows.pop(None).text == f"Not computed: {group['missing'][0]}"
-        assert rows.keys() == expected.keys()
-        for name, figure in expected.items():
-            cells = rows[name].find("td")[:3]
-            for cell, key in zip(cells, ("synthetic", "baseline", "difference"), strict=True):
-                ends = [figure[key][end] for end in ("value", "low", "high")]
-                assert [value for value, _ in cell.figures] == ends
-            in_unit = study == "liver" and name.startswith("intensity")
-            assert ("(" in rows[name].find("th")[0].text) == (
-                in_unit or name in {"kernel distance", "likeness of pairs"}
-            )
-    assert "arbitrary" not in section.text
-    assert ("of 45 patients" in section.text) == (study == "liver")
-    assert ("other patients’ real patches" in section.text) == (study == "liver")
-    for sentence in (*found["method"], *found["caveats"]):
-        assert sentence in section.text
-    assert "Copies score best" in section.text
-
-
-def test_a_figure_right_of_the_band_is_one_that_is_less_alike(build_run: BuildRun) -> None:
-    run = build_run("complete")
-    section = report(run).root.find(id="fidelity")[0]
-
-    def places(name: str) -> tuple[float, float, float]:
-        track = section.find("tr", data_figure=name)[0].find("svg", **{"class": "placed"})[0]
-        band, dot = track.find("rect", **{"class": "band"})[0], track.find("circle")[0]
-        start, width, at = (
-            float(str(place)[:-1])
-            for place in (band.attributes["x"], band.attributes["width"], dot.attributes["cx"])
-        )
-        return start, start + width, at
-
-    for name in ("kernel distance", "recall", "coverage"):
-        low, high, dot = places(name)
-        assert low < high < dot
-    low, high, dot = places("precision")
-    assert low < dot < high
-
-
-def test_only_figures_that_are_shown_are_explained(build_run: BuildRun) -> None:
-    run = build_run("complete")
-    explained = [e.text for e in report(run).root.find(id="fidelity")[0].find("dt")]
-    assert "Fréchet distance" in explained
-    assert "Lesion size distance" not in explained
-    evaluation = read(run, "evaluation.json")
-    del evaluation["fidelity"]["groups"][0]
-    change(run, "evaluation.json", **evaluation)
-    explained = [e.text for e in report(run).root.find(id="fidelity")[0].find("dt")]
-    assert "Fréchet distance" not in explained
-    assert "Coverage" in explained
-
-
-class TestWithoutLikeness:
-    """Older runs, small cohorts and those who switched it off have a page all the same."""
-
-    def test_an_older_run(self, build_run: BuildRun) -> None:
-        run = build_run("complete")
-        evaluation = read(run, "evaluation.json")
-        del evaluation["fidelity"]
-        (run / "evaluation.json").write_text(json.dumps(evaluation))
-        log = run / "generator" / "training.jsonl"
-        lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        for line in lines:
-            for key in ("augment", "distance", "memorised"):
-                line.pop(key, None)
-        log.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        change(run, "generator/config.json", kept_steps=[])
-        root = report(run).root
-        assert "did not compare patches yet" in root.find(id="fidelity")[0].text
-        headings = [each.text for each in root.find(id="training")[0].find("h3")]
-        assert headings == ["Loss", "Diversity", "Samples while training"]
-
-    def test_not_computed(self, build_run: BuildRun) -> None:
-        run = build_run("complete")
-        reasons = ["real patches: cyst: 5 patch(es); needed: at least 10.", "release: <b>none</b>"]
-        change(run, "evaluation.json", fidelity={"not_computed": reasons})
-        section = report(run).root.find(id="fidelity")[0]
-        assert [item.text for item in section.find("li")] == reasons
-        assert not section.find("table")
-
-
-def test_what_tuning_patients_said_of_the_training(build_run: BuildRun) -> None:
-    run = build_run("complete")
-    training = report(run).root.find(id="training")[0]
-    headings = [each.text for each in training.find("h3")]
-    assert headings == [
-        "Loss",
-        "Augmentation",
-        "Diversity",
-        "Distance to the tuning patients",
-        "Learnt by heart?",
-        "Samples while training",
-    ]
-    marks = training.find("line", **{"class": "kept"})
-    assert len(marks) == 2 * 3
-    assert {mark.attributes["x1"] for mark in marks} == {f"{round(100 * 1500 / 1800, 3)}%"}
-    assert training.text.count("kept: step 1 500") == 6
-    assert len(training.find("line", **{"class": "reference"})) == 3
-    change(run, "generator/config.json", kept_step=1250)
-    training = report(run).root.find(id="training")[0]
-    assert "kept: step 1 250" in training.text
 
 
 def test_every_check_is_the_one_of_the_gate(build_run: BuildRun) -> None:
