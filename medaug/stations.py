@@ -250,21 +250,31 @@ def _release(run: Run) -> None:
 
 
 def _evaluate(run: Run) -> None:
+    from medaug.evaluation.features import extractor
     from medaug.evaluation.protocol import evaluate
+    from medaug.evaluation.unseen import likeness_to_unseen
 
+    settings = run.config.evaluation
+    if settings.fidelity.enabled:
+        # A weight file that cannot be used is refused before any classifier is trained.
+        extractor(settings.fidelity.features, settings.fidelity.features_sha256)
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
     evaluation = evaluate(
         training,
         tuning,
         HeldOut(test, lineage=(run.generator.record,)),
         run.release,
-        run.config.evaluation,
+        settings,
         run.window,
         run.config.seed,
         run.progress,
         folder=run.folder / "evaluation",
     )
-    write_json(run.folder / "evaluation.json", evaluation.document())
+    # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
+    alike = likeness_to_unseen(
+        run.patches, run.split, run.release, settings, run.window, run.config.seed, run.progress
+    )
+    write_json(run.folder / "evaluation.json", evaluation.document() | {"fidelity": alike})
 
 
 @dataclass(frozen=True)
