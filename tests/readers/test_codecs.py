@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 
 from medaug.errors import ReaderError
-from medaug.readers.dicom import codecs
+from medaug.readers.dicom import codecs, pixel_data
 from medaug.readers.dicom.codecs import codec_of, codestream_size, no_codec
 from medaug.readers.dicom.header import LOST, Allowed, read_header
 from medaug.readers.dicom.pixels import stored_values
@@ -271,3 +271,24 @@ class TestACodestream:
             stream = io.BytesIO()
             Image.fromarray(np.zeros((13, 21, 3), np.uint8)).save(stream, kind)
             assert codestream_size(stream.getvalue()) == (13, 21, 3)
+
+
+def test_a_jpeg_ls_codestream_cut_off_is_refused_before_it_is_decoded(
+    real_data, tmp_path, monkeypatch
+):
+    """CharLS would take seconds over it."""
+    path = sorted((real_data("dicom2nifti_cases") / "generic/compressed_jpegls/001").iterdir())[0]
+    content = path.read_bytes()
+    whole = read(path)[0]
+    decoded = []
+    monkeypatch.setattr(pixel_data, "get_decoder", decoded.append)
+    end = content.rindex(b"\xff\xd9")
+    (tmp_path / "x").write_bytes(content[:end] + b"\0\0" + content[end + 2 :])
+    (tmp_path / "y").write_bytes(content[: len(content) // 3])
+    for name in "xy":
+        with pytest.raises(ReaderError):
+            stored_values(read(tmp_path / name)[0])
+    assert not decoded
+    with pytest.raises(ReaderError):
+        stored_values(whole)  # the stand-in decodes nothing
+    assert decoded

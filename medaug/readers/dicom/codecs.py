@@ -27,6 +27,8 @@ LOSSY_CAPABLE = frozenset(
 )
 """Transfer syntaxes that can lose something; whether they did is another attribute's to say."""
 
+JPEG_LS = frozenset({uid.JPEGLSLossless, uid.JPEGLSNearLossless})
+
 _PREFERRED = ("pydicom", "pyjpegls", "pylibjpeg", "pillow", "imagecodecs")
 
 DECODER_DEPENDENCIES = {
@@ -101,6 +103,14 @@ def codestream_size(codestream: bytes) -> tuple[int, int, int] | None:
         right, bottom, left, top = struct.unpack(">4L", fields[:16])
         return bottom - top, right - left, struct.unpack(">H", fields[32:34])[0]
     return _jpeg_size(codestream) if codestream.startswith(b"\xff\xd8") else None
+
+
+def ends(codestream: bytes) -> bool:
+    """Whether a JPEG codestream ends with its End Of Image marker (T.81 B.1.1.3), padding aside.
+
+    CharLS takes seconds to find out that the end of a JPEG-LS codestream is missing.
+    """
+    return codestream.rstrip(b"\0").endswith(b"\xff\xd9")
 
 
 def _jpeg_size(codestream: bytes) -> tuple[int, int, int] | None:

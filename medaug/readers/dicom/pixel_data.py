@@ -18,7 +18,7 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
 from medaug.readers.dicom.attributes import integer, text
-from medaug.readers.dicom.codecs import codec_of, codestream_size
+from medaug.readers.dicom.codecs import JPEG_LS, codec_of, codestream_size, ends
 from medaug.readers.dicom.file import UNDEFINED, Written, inflate, inflated_part
 
 LARGEST_FRAME = 1 << 30
@@ -213,6 +213,8 @@ def read_frame(pixels: PixelData, stream: BinaryIO, index: int) -> tuple[NDArray
             pixels.samples,
         ):
             raise ValueError("a codestream of another size")
+        if pixels.syntax in JPEG_LS and not ends(codestream):
+            raise ValueError("a codestream without its end")
         source, frames, index = encapsulate([codestream], has_bot=False), 1, 0
         plugin = codec_of(pixels.syntax)
     else:

@@ -28,6 +28,8 @@ def stored_values(one: Slice) -> NDArray[Any]:
     Raises:
         ReaderError: if the pixels cannot be decoded.
     """
+    if one.damage:
+        raise ReaderError(Fault(one.file.name, one.damage))
     try:
         with withheld(), File(one.file.path) as stream:
             values, photometric = read_frame(one.pixels, stream, one.frame or 0)
