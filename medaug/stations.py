@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
     Case,
+    Drawn,
     HeldOut,
     LesionPatch,
     PatchSet,
@@ -167,9 +167,10 @@ def _train(run: Run) -> None:
 
     config, folder = run.config, run.folder / "generator"
 
-    def draw_sheets(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
-        for label, images in samples.items():
-            write_sheet(folder / "samples" / sample_name(step, label), images, run.window)
+    def draw_sheets(step: int, samples: dict[str, Drawn]) -> None:
+        for label, drawn in samples.items():
+            path = folder / "samples" / sample_name(step, label)
+            write_sheet(path, drawn.images, run.window, masks=drawn.masks)
 
     training = run.split.part(run.patches, "training")
     train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheets)
@@ -218,8 +219,10 @@ def _release(run: Run) -> None:
         progress=run.progress,
     )
     for at, label in enumerate(release.classes):
-        images = release.images[release.labels == at][:64]
-        write_sheet(run.folder / "sheets" / sheet_name("synthetic", label), images, run.window)
+        rows = np.flatnonzero(release.labels == at)[:64]
+        masks = None if release.masks is None else release.masks[rows]
+        path = run.folder / "sheets" / sheet_name("synthetic", label)
+        write_sheet(path, release.images[rows], run.window, masks=masks)
 
 
 def _evaluate(run: Run) -> None:
