@@ -61,7 +61,8 @@ def contact_sheet(
     flat = grey.transpose(0, 2, 1, 3).reshape(count, rows, channels * width, 1)
     tiles = flat.repeat(scale, axis=1).repeat(scale, axis=2)
     if masks is not None:
-        rims = _rims(np.tile(masks, (1, 1, channels)).repeat(scale, axis=1).repeat(scale, axis=2))
+        rims = _rims(masks.repeat(scale, axis=1).repeat(scale, axis=2))
+        rims = np.tile(rims, (1, 1, channels))
         tiles = np.where(rims[..., None], np.array(_RIM, np.uint8), tiles)
 
     across, down = min(columns, count), -(-count // columns)
