@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
     Case,
+    Drawn,
     HeldOut,
     LesionPatch,
     PatchSet,
@@ -169,9 +169,10 @@ def _train(run: Run) -> None:
 
     config, folder = run.config, run.folder / "generator"
 
-    def draw_sheets(step: int, samples: dict[str, NDArray[np.float32]]) -> None:
-        for label, images in samples.items():
-            write_sheet(folder / "samples" / sample_name(step, label), images, run.window)
+    def draw_sheets(step: int, samples: dict[str, Drawn]) -> None:
+        for label, drawn in samples.items():
+            path = folder / "samples" / sample_name(step, label)
+            write_sheet(path, drawn.images, run.window, masks=drawn.masks)
 
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     train_generator(
@@ -245,8 +246,10 @@ def _release(run: Run) -> None:
         progress=run.progress,
     )
     for at, label in enumerate(release.classes):
-        images = release.images[release.labels == at][:64]
-        write_sheet(run.folder / "sheets" / sheet_name("synthetic", label), images, run.window)
+        rows = np.flatnonzero(release.labels == at)[:64]
+        masks = None if release.masks is None else release.masks[rows]
+        path = run.folder / "sheets" / sheet_name("synthetic", label)
+        write_sheet(path, release.images[rows], run.window, masks=masks)
 
 
 def _evaluate(run: Run) -> None:
@@ -272,7 +275,14 @@ def _evaluate(run: Run) -> None:
     )
     # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
     alike = likeness_to_unseen(
-        run.patches, run.split, run.release, settings, run.window, run.config.seed, run.progress
+        run.patches,
+        run.split,
+        run.release,
+        settings,
+        run.window,
+        run.config.seed,
+        run.progress,
+        masks=run.release.masks,
     )
     write_json(run.folder / "evaluation.json", evaluation.document() | {"fidelity": alike})
 

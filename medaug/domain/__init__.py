@@ -1,5 +1,6 @@
 """The nouns of the road: numpy and the standard library only, frozen, valid once they exist."""
 
+from medaug.domain.boxes import boxes_of
 from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
 from medaug.domain.digest import digest_of
 from medaug.domain.geometry import Geometry, lps_to_ras
@@ -8,6 +9,7 @@ from medaug.domain.patch import LesionPatch, PatchLocation, PatchSet
 from medaug.domain.synthetic import (
     Candidates,
     CheckResult,
+    Drawn,
     Release,
     ReleaseDecision,
     ReleasePolicy,
@@ -21,6 +23,7 @@ __all__ = [
     "Case",
     "CheckResult",
     "CodedConcept",
+    "Drawn",
     "Geometry",
     "HeldOut",
     "Lesion",
@@ -40,6 +43,7 @@ __all__ = [
     "Unit",
     "Volume",
     "Window",
+    "boxes_of",
     "digest_of",
     "lps_to_ras",
     "split_patients",

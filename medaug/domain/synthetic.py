@@ -8,7 +8,7 @@ asks for was run, and each passed. Unknown means refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -44,6 +44,19 @@ class TrainingRecord:
     patients_known: bool = True
 
 
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Patches as a generator drew them.
+
+    Attributes:
+        images: (sample, channel, row, column) float32, in the unit of the training data.
+        masks: (sample, row, column) bool, the lesion drawn with each; None where it draws none.
+    """
+
+    images: NDArray[np.float32]
+    masks: NDArray[np.bool_] | None = None
+
+
 class Sampler(Protocol):
     """What the gate needs of a generator."""
 
@@ -55,10 +68,10 @@ class Sampler(Protocol):
     def record(self) -> TrainingRecord:
         """What it saw."""
 
-    def sample(self, label: str, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """One patch per seed: (sample, channel, row, column) in the unit of the training data.
+    def draw(self, label: str, seeds: Sequence[int]) -> Drawn:
+        """One patch per seed, each with its mask or none with any.
 
-        A seed gives the same patch whatever the other seeds in the call.
+        A seed gives the same patch and mask whatever the other seeds in the call.
         """
 
 
@@ -70,6 +83,7 @@ class _Synthetic:
         pixels: (sample, channel, row, column) int16; ``rescale`` gives intensities.
         labels: (sample,) int64, index into `classes`.
         mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
+        masks: (sample, row, column) bool, the lesion in each; None where no mask was drawn.
     """
 
     pixels: NDArray[np.int16]
@@ -79,6 +93,7 @@ class _Synthetic:
     unit: Unit
     modality: str
     mm_per_pixel: float
+    masks: NDArray[np.bool_] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.int16 or self.pixels.ndim < 4:
@@ -87,16 +102,20 @@ class _Synthetic:
             raise ValueError("one label per sample")
         if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(self.classes):
             raise ValueError("a label has no class")
+        shape = (len(self.pixels), *self.pixels.shape[2:])
+        if self.masks is not None and (self.masks.dtype != bool or self.masks.shape != shape):
+            raise ValueError(f"masks are bool (sample, row, column), here {shape}, or None")
 
     def __len__(self) -> int:
         return len(self.pixels)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over pixels, labels and what gives them meaning."""
+        """SHA-256 over pixels, masks if any, labels and what gives them meaning."""
         figures = [self.rescale.slope, self.rescale.intercept, self.mm_per_pixel]
         head = [list(self.classes), self.unit.value, self.modality, *map(float, figures)]
-        return digest_of(self.pixels, self.labels, head)
+        masks = () if self.masks is None else (self.masks,)
+        return digest_of(self.pixels, self.labels, head, *masks)
 
     @property
     def images(self) -> NDArray[np.float32]:
@@ -123,7 +142,11 @@ class Candidates(_Synthetic):
     def select(self, rows: NDArray[np.int64]) -> Candidates:
         """The candidates at ``rows``, in that order."""
         return replace(
-            self, pixels=self.pixels[rows], labels=self.labels[rows], seeds=self.seeds[rows]
+            self,
+            pixels=self.pixels[rows],
+            labels=self.labels[rows],
+            seeds=self.seeds[rows],
+            masks=None if self.masks is None else self.masks[rows],
         )
 
 
@@ -174,7 +197,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class ReleaseDecision:
-    """The outcome of a review, bound to the pixels it saw by their digest.
+    """The outcome of a review, bound by a digest to the pixels and masks it saw.
 
     ``drawn`` and ``accepted`` count candidates per class; ``statements`` are the sentences that
     may be said outside.
@@ -193,7 +216,7 @@ class Release(_Synthetic):
     """Synthetic patches that may leave. Carries no patient, seed, latent or source place.
 
     Raises:
-        DisclosureError: unless ``decision`` approves exactly these pixels.
+        DisclosureError: unless ``decision`` approves exactly these pixels and masks.
     """
 
     decision: ReleaseDecision
@@ -206,7 +229,7 @@ class Release(_Synthetic):
         if not len(self):
             reasons.append("there is nothing to release: no candidate was accepted")
         if self.decision.pixels_digest != self.digest:
-            reasons.append("the decision was taken on other pixels than these")
+            reasons.append("the decision was taken on other pixels or masks than these")
         if not policy.checks:
             reasons.append("the policy asks for no check")
         run = {result.name for result in self.decision.results}

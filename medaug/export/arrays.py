@@ -10,6 +10,7 @@
 ``modality``    text                                     DICOM's word
 ``mm_per_pixel``  float64                                0 where unknown
 ``notice``      text                                     says that the pixels are synthetic
+``masks``       uint8 (sample, row, column)              1 in the lesion; absent if none drawn
 ==============  =======================================  ==============================
 
 An NPZ is a zip file, and a zip member carries a date and a system: both are fixed here, so
@@ -48,6 +49,8 @@ def write_npz(release: Release, path: Path) -> None:
         "slope": np.array(release.rescale.slope, "<f8"),
         "unit": np.array(release.unit.value, np.str_),
     }
+    if release.masks is not None:
+        members["masks"] = release.masks.astype(np.uint8)
     path.parent.mkdir(parents=True)
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in sorted(members.items()):
@@ -59,15 +62,17 @@ def write_npz(release: Release, path: Path) -> None:
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of `write_npz`.
+    """The arrays of `write_npz`; ``masks`` only where there are any.
 
     Raises:
         ReaderError: if the file is missing, damaged or lacks an array.
     """
-    names = ("pixels", "labels", "classes", "slope", "intercept", "unit", "modality")
+    names = ["pixels", "labels", "classes", "slope", "intercept", "unit", "modality"]
+    names += ["mm_per_pixel", "notice"]
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in (*names, "mm_per_pixel", "notice")}
+            names += ["masks"] if "masks" in archive else []
+            return {name: archive[name] for name in names}
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise ReaderError(
             Fault(path.name, f"cannot be read: {error}", "an NPZ that medaug wrote")

@@ -8,6 +8,10 @@ acquisition. Intensities go through the Modality LUT [2]_, so that a reader sees
 stands in the Acquisition Context Sequence [3]_ as a Finding (121071, DCM): the general place
 for a coded name and value of a single image; the IOD allows it as a standard extension.
 
+A drawn mask is an overlay plane of type ROI [5]_ in the image's own file, which the IOD allows. A
+Segmentation would be the more usual place, but it asks for a date and a time of its content
+(PS3.3 C.7.6.16), and a release has none that would be true.
+
 UIDs are random [4]_, from a generator seeded with the release's pixels and the caller's seed:
 a build repeats them, two releases never share them, and no UID of a source enters.
 
@@ -15,6 +19,7 @@ a build repeats them, two releases never share them, and no UID of a source ente
 .. [2] DICOM PS3.3 C.11.1
 .. [3] DICOM PS3.3 C.7.6.14
 .. [4] DICOM PS3.5 B.2
+.. [5] DICOM PS3.3 A.8.1.3 and C.9.2
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import uuid
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
 from pydicom.errors import InvalidDicomError
@@ -60,6 +66,8 @@ def write_dicom(
         dataset.InstanceNumber = instance
         dataset.PixelData = plane.pixels.astype("<i2").tobytes()
         dataset["PixelData"].VR = "OW"
+        if release.masks is not None:
+            _add_mask(dataset, release.masks[plane.number])
         dataset.file_meta = _file_meta(dataset.SOPInstanceUID, manifest.medaug)
         path = folder / manifest.classes[plane.label].folder / f"{plane.name}.dcm"
         dcmwrite(path, dataset, enforce_file_format=True)
@@ -164,6 +172,23 @@ def _add_pixel_meaning(common: Dataset, manifest: Manifest) -> None:
         spacing = f"{image.mm_per_pixel:.9g}"
         common.NominalScannedPixelSpacing = [spacing, spacing]
         common.PixelSpacing = [spacing, spacing]
+
+
+def _add_mask(dataset: Dataset, mask: NDArray[np.bool_]) -> None:
+    """The mask (row, column) as an overlay plane, one bit per pixel."""
+    packed = np.packbits(mask.ravel(), bitorder="little").tobytes()  # PS3.5 8.1.2
+    for element, representation, value in (
+        (0x0010, "US", mask.shape[0]),
+        (0x0011, "US", mask.shape[1]),
+        (0x0022, "LO", "Lesion, drawn with the image"),
+        (0x0040, "CS", "R"),  # region of interest
+        (0x0050, "SS", [1, 1]),
+        (0x0100, "US", 1),
+        (0x0102, "US", 0),
+        (0x1301, "IS", int(mask.sum())),  # ROI Area, in pixels
+        (0x3000, "OW", packed + bytes(len(packed) % 2)),
+    ):
+        dataset.add_new((0x6000, element), representation, value)
 
 
 def _series(common: Dataset, entry: ClassEntry, number: int, uid: UID) -> Dataset:

@@ -4,6 +4,9 @@ Sample ``n`` is row ``n`` of the NPZ and file ``<class>/<n>`` of every other for
 Secondary Capture hold one plane each, so that a sample of several channels becomes several
 files there.
 
+Masks of PNG and NIfTI lie in a folder of their own, under the same names: a loader that takes every
+file below ``png/cyst`` for a cyst must not meet a mask there.
+
 >>> folder_names(("cyst", "Zyste (groß)", "../x"))
 ('cyst', 'Zyste_gro', 'x')
 >>> folder_names(("a b", "A_b"))
@@ -20,6 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import Release
+
+MASKS = {"png": "png-masks", "nifti": "nifti-masks"}
+"""Folder of the masks of a format; DICOM carries them in the image, NPZ in an array."""
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:

@@ -71,9 +71,12 @@ class Manifest(_Frozen):
     statements: tuple[str, ...] = Field(description="the sentences that may be said outside")
     classes: tuple[ClassEntry, ...] = Field(description="in the order of the labels")
     image: ImageEntry
+    masks: bool = Field(description="whether a drawn lesion mask belongs to every sample")
     formats: tuple[Format, ...]
     generator_digest: str = Field(pattern=_DIGEST, description="SHA-256 of the weights")
-    pixels_digest: str = Field(pattern=_DIGEST, description="SHA-256 over pixels and meaning")
+    pixels_digest: str = Field(
+        pattern=_DIGEST, description="SHA-256 over pixels, masks and meaning"
+    )
 
 
 def describe(release: Release, settings: ExportSettings, name: str, window: Window) -> Manifest:
@@ -99,6 +102,7 @@ def describe(release: Release, settings: ExportSettings, name: str, window: Wind
         statements=decision.statements,
         classes=_classes(release, settings),
         image=describe_image(release, window),
+        masks=release.masks is not None,
         formats=settings.formats,
         generator_digest=release.generator_digest,
         pixels_digest=release.digest,

@@ -40,13 +40,32 @@ def write_nifti(release: Release, manifest: Manifest, folder: Path, progress: Pr
         voxels = _voxels(values)
         header = _header(voxels, manifest, scaled)
         path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
-        # No name and no time in the gzip header (RFC 1952 2.3.1).
-        with (
-            path.open("wb") as handle,
-            gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed,
-        ):
-            packed.write(header + _NO_EXTENSION + voxels.tobytes(order="F"))
+        _write(path, bytes(header.binaryblock), voxels)
         progress.advance()
+
+
+def write_nifti_masks(
+    release: Release, masks: NDArray[np.bool_], manifest: Manifest, folder: Path
+) -> None:
+    """Write label maps ``<class>/<number>.nii.gz``: uint8, 1 in the lesion, placed as the image."""
+    for entry in manifest.classes:
+        (folder / entry.folder).mkdir(parents=True)
+    for number, (mask, label) in enumerate(zip(masks, release.labels, strict=True)):
+        voxels = _voxels(mask[None].astype(np.uint8))
+        header = _header(voxels, manifest, scaled=False)
+        header.set_intent("label", name="lesion")
+        header["cal_min"], header["cal_max"] = 0, 1
+        path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
+        _write(path, bytes(header.binaryblock), voxels)
+
+
+def _write(path: Path, header: bytes, voxels: NDArray[np.generic]) -> None:
+    # No name and no time in the gzip header (RFC 1952 2.3.1).
+    with (
+        path.open("wb") as handle,
+        gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed,
+    ):
+        packed.write(header + _NO_EXTENSION + voxels.tobytes(order="F"))
 
 
 def _fits_single_precision(release: Release) -> bool:
@@ -61,7 +80,7 @@ def _voxels(sample: NDArray[np.generic]) -> NDArray[np.generic]:
     return voxels.astype(voxels.dtype.newbyteorder("<"))
 
 
-def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> bytes:
+def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> Any:
     image = manifest.image
     # nibabel types its classes only in part; a header field is read back in the tests.
     header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
@@ -79,4 +98,4 @@ def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> by
     release = manifest.pixels_digest[:16]
     header["descrip"] = f"{NOTICE}; medaug {manifest.medaug}; {release}"[:79].encode("ascii")
     header["vox_offset"] = header.sizeof_hdr + len(_NO_EXTENSION)
-    return bytes(header.binaryblock)
+    return header

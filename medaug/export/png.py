@@ -13,11 +13,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from medaug.domain import Release
-from medaug.export.layout import planes
+from medaug.export.layout import planes, sample_name
 from medaug.export.manifest import Manifest
 from medaug.export.words import NOTICE
 from medaug.progress import Progress
@@ -27,8 +28,7 @@ COLUMNS = ("file", "number", "channel", "class", "gain", "offset", "slope", "int
 
 def write_png(release: Release, manifest: Manifest, folder: Path, progress: Progress) -> None:
     """Write ``<class>/<number>.png`` and ``table.csv`` into ``folder``."""
-    for entry in manifest.classes:
-        (folder / entry.folder).mkdir(parents=True)
+    _make_folders(folder, manifest)
     offset, gain = _spread(release)
     text = _text(manifest, offset, gain)
     slope, intercept = manifest.image.slope, manifest.image.intercept
@@ -45,6 +45,25 @@ def write_png(release: Release, manifest: Manifest, folder: Path, progress: Prog
             progress.advance()
 
 
+def write_png_masks(
+    release: Release, masks: NDArray[np.bool_], manifest: Manifest, folder: Path
+) -> None:
+    """Write ``<class>/<number>.png`` into ``folder``: 8 bits, 255 in the lesion and 0 elsewhere."""
+    _make_folders(folder, manifest)
+    text = _origin(manifest)
+    text.add_text(
+        "Description", "Lesion mask, drawn with the image: 255 in the lesion, 0 elsewhere"
+    )
+    for number, (mask, label) in enumerate(zip(masks, release.labels, strict=True)):
+        path = folder / manifest.classes[label].folder / f"{sample_name(number)}.png"
+        Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG", pnginfo=text)
+
+
+def _make_folders(folder: Path, manifest: Manifest) -> None:
+    for entry in manifest.classes:
+        (folder / entry.folder).mkdir(parents=True)
+
+
 def _spread(release: Release) -> tuple[int, int]:
     """Offset and gain that take the release's pixels to 0..65535; gain is a whole number."""
     low, high = int(release.pixels.min()), int(release.pixels.max())
@@ -52,17 +71,22 @@ def _spread(release: Release) -> tuple[int, int]:
 
 
 def _text(manifest: Manifest, offset: int, gain: int) -> PngInfo:
-    """The mark in the picture itself, under the standard's own keywords."""
     image = manifest.image
-    chunks = PngInfo()
-    chunks.add_text("Disclaimer", NOTICE)
-    chunks.add_text("Title", f"{manifest.name}, release {manifest.pixels_digest[:16]}")
-    chunks.add_text("Software", f"medaug {manifest.medaug}")
+    chunks = _origin(manifest)
     chunks.add_text(
         "Description",
         f"value = (grey / {gain} + {offset}) * {image.slope!r} + {image.intercept!r}, "
         f"in {image.unit}",
     )
+    return chunks
+
+
+def _origin(manifest: Manifest) -> PngInfo:
+    """The mark in the picture itself, under the standard's own keywords."""
+    chunks = PngInfo()
+    chunks.add_text("Disclaimer", NOTICE)
+    chunks.add_text("Title", f"{manifest.name}, release {manifest.pixels_digest[:16]}")
+    chunks.add_text("Software", f"medaug {manifest.medaug}")
     if manifest.licence:
         # tEXt is Latin-1 only; what lies outside becomes a character reference.
         licence = manifest.licence.encode("latin-1", "xmlcharrefreplace").decode("latin-1")

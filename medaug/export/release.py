@@ -7,6 +7,10 @@ check was run and passed, so that what loads is what the gate let through.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from medaug.domain import Release, ReleaseDecision, Rescale, Unit
 from medaug.errors import Fault, ReaderError
@@ -19,7 +23,8 @@ def load_release(folder: Path) -> Release:
 
     Raises:
         ReaderError: if a file is missing or damaged.
-        DisclosureError: if the files hold other pixels than were approved, or no approval.
+        DisclosureError: if the files hold other pixels or masks than were approved, or no
+            approval.
     """
     return assemble(folder, read_manifest(folder))
 
@@ -44,8 +49,18 @@ def assemble(folder: Path, manifest: Manifest) -> Release:
             unit=Unit(arrays["unit"].item()),
             modality=arrays["modality"].item(),
             mm_per_pixel=arrays["mm_per_pixel"].item(),
+            masks=_masks(arrays),
             decision=decision,
             generator_digest=manifest.generator_digest,
         )
     except (TypeError, ValueError) as error:
         raise ReaderError(Fault(NPZ, str(error), "arrays that medaug wrote")) from error
+
+
+def _masks(arrays: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
+    masks = arrays.get("masks")
+    if masks is None:
+        return None
+    if masks.dtype != np.uint8 or (masks.size and masks.max() > 1):
+        raise ValueError("masks are uint8, 0 and 1")
+    return masks.astype(bool)

@@ -18,6 +18,7 @@ from medaug.domain import Release, Window
 from medaug.errors import DisclosureError, Fault, ReaderError
 from medaug.export.datasheet import DATASHEET
 from medaug.export.dicom import missing_marks
+from medaug.export.layout import MASKS
 from medaug.export.manifest import MANIFEST, Manifest, describe_image, read_manifest
 from medaug.export.release import assemble
 from medaug.export.sums import SUMS, digests_of, sums_text
@@ -121,6 +122,8 @@ def _manifest_problems(manifest: Manifest, release: Release) -> list[str]:
         == {entry.name: entry.samples for entry in manifest.classes},
         "the manifest gives the pixels another meaning than the NPZ": manifest.image
         == describe_image(release, Window(*manifest.image.window)),
+        "the manifest and the NPZ differ on whether there are masks": manifest.masks
+        == (release.masks is not None),
         "more samples than accepted, or more accepted than drawn": all(
             entry.samples <= entry.accepted <= entry.drawn for entry in manifest.classes
         ),
@@ -146,15 +149,23 @@ def _word_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 
 def _count_problems(manifest: Manifest, names: list[str]) -> list[str]:
-    """Whether every format holds every sample."""
+    """Whether every format holds every sample, and its mask."""
     channels = manifest.image.shape[0]
+    # (folder, suffix, files of a sample); a folder of masks holds one file per sample.
+    folders = [
+        (kind, suffix, (1 if kind == "nifti" else channels) * (kind in manifest.formats))
+        for kind, suffix in _SUFFIX.items()
+    ]
+    folders += [
+        (folder, _SUFFIX[kind], int(manifest.masks and kind in manifest.formats))
+        for kind, folder in MASKS.items()
+    ]
     problems = []
-    for kind, suffix in _SUFFIX.items():
-        planes = 1 if kind == "nifti" else channels
+    for folder, suffix, files in folders:
         for entry in manifest.classes:
-            start = f"{kind}/{entry.folder}/"
+            start = f"{folder}/{entry.folder}/"
             found = sum(name.startswith(start) and name.endswith(suffix) for name in names)
-            wanted = entry.samples * planes if kind in manifest.formats else 0
+            wanted = entry.samples * files
             if found != wanted:
                 problems.append(f"{start} holds {found} files, not {wanted}")
     return problems
@@ -172,6 +183,7 @@ def _facts(manifest: Manifest, files: int) -> dict[str, Any]:
         "release": manifest.pixels_digest,
         "files": files,
         "formats": list(manifest.formats),
+        "masks": manifest.masks,
         "samples": {entry.name: entry.samples for entry in manifest.classes},
         "mode": manifest.mode,
         "patch_level_only": manifest.patch_level_only,

@@ -14,9 +14,10 @@ from medaug.errors import DisclosureError
 from medaug.export.arrays import NPZ, write_npz
 from medaug.export.datasheet import DATASHEET, datasheet
 from medaug.export.dicom import write_dicom
+from medaug.export.layout import MASKS
 from medaug.export.manifest import MANIFEST, Manifest, describe
-from medaug.export.nifti import write_nifti
-from medaug.export.png import write_png
+from medaug.export.nifti import write_nifti, write_nifti_masks
+from medaug.export.png import write_png, write_png_masks
 from medaug.export.release import load_release
 from medaug.export.settings import ExportSettings
 from medaug.export.sums import SUMS, digests_of, sums_text
@@ -40,7 +41,7 @@ def write_release(
 
     Args:
         release: what the gate let through.
-        folder: takes ``npz/``, ``png/``, ``nifti/``, ``dicom/`` and the papers.
+        folder: takes ``npz/``, ``png/``, ``nifti/``, ``dicom/``, folders of masks, and the papers.
         settings: formats and words.
         name: of the study; it stands in the release.
         seed: of the DICOM identifiers, not negative and of any size. It is not written, but a
@@ -78,9 +79,13 @@ def _write_formats(
     if "png" in manifest.formats:
         progress.start("writing PNG", planes)
         write_png(release, manifest, folder / "png", progress)
+        if release.masks is not None:
+            write_png_masks(release, release.masks, manifest, folder / MASKS["png"])
     if "nifti" in manifest.formats:
         progress.start("writing NIfTI", len(release))
         write_nifti(release, manifest, folder / "nifti", progress)
+        if release.masks is not None:
+            write_nifti_masks(release, release.masks, manifest, folder / MASKS["nifti"])
     if "dicom" in manifest.formats:
         progress.start("writing DICOM", planes)
         write_dicom(release, manifest, folder / "dicom", seed, progress)

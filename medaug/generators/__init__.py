@@ -10,5 +10,8 @@ privacy gate decides whether any of them may leave::
     generator = train_generator(split.part(patches, "training"), settings, seed=1, folder=folder)
     generator.sample("cyst", seeds=range(16))     # (16, 1, 64, 64) float32, HU
 
+With ``outputs=("image", "mask")`` the generator draws the lesion's mask too: ``generator.draw``
+gives both.
+
 The folder of a generator holds patient tokens and stays where the patients' data are.
 """

@@ -88,7 +88,7 @@ class Adversaries:
 
         Args:
             step: number of the step, from 0.
-            real: (patch, channel, row, column) in [-1, 1].
+            real: (patch, channel, row, column) in [-1, 1]; the mask, if any, is the last channel.
             labels: (patch,) their classes; the generated patches get the same.
             rng: all chance of this step.
 
@@ -173,7 +173,7 @@ class Adversaries:
         if not probability:
             return images
         what = augmentation.draw(len(images), images.shape[-1], probability, rng)
-        return augmentation.apply(images, what)
+        return augmentation.apply(images, what, self.settings.draws_masks)
 
     def _apply(self, name: str, gradients: Sequence[Tensor]) -> None:
         optimiser = self._optimisers[name]

@@ -10,6 +10,10 @@ The kinds are those that mean something for signed intensities in a window: the 
 quarter turns, shifts (mirrored at the border), contrast, brightness, and a blank square.
 There is no colour.
 
+Where the last channel is a mask (`medaug.generators.masks`), it is moved with the image and keeps
+its values: contrast and brightness are the image's alone. The blank square is blank in both. Its 0
+lies between "no lesion" (-1) and "lesion" (1), so that it cannot be taken for either.
+
 .. [1] arXiv:2006.10738
 .. [2] arXiv:2006.06676
 """
@@ -80,13 +84,19 @@ def draw(count: int, side: int, probability: float, rng: np.random.Generator) ->
     )
 
 
-def apply(images: Tensor, what: Draw) -> Tensor:
-    """Augment ``images`` (patch, channel, row, column); all channels of a patch alike."""
+def apply(images: Tensor, what: Draw, masked: bool = False) -> Tensor:
+    """Augment ``images`` (patch, channel, row, column); all channels of a patch alike.
+
+    With ``masked``, the last channel is a mask.
+    """
     device = images.device
     source = what.source.to(device)[:, None].expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, source).view(images.shape)
-    mean = moved.mean((1, 2, 3), keepdim=True)
-    lit = (moved - mean) * what.contrast.to(device) + mean + what.brightness.to(device)
+    image, mask = (moved[:, :-1], moved[:, -1:]) if masked else (moved, None)
+    mean = image.mean((1, 2, 3), keepdim=True)
+    lit = (image - mean) * what.contrast.to(device) + mean + what.brightness.to(device)
+    if mask is not None:
+        lit = torch.cat([lit, mask], dim=1)
     kept: Tensor = lit * what.kept.to(device)
     return kept
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.generators.adversaries import latents
+from medaug.generators.masks import image_of
 from medaug.generators.networks import Generator
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.trained import draw
@@ -28,9 +29,9 @@ def diversity(images: NDArray[np.float32]) -> float:
 
 
 def generated_diversity(network: Generator, condition: int, settings: GeneratorSettings) -> float:
-    """Of 64 patches of one class; always from the same latents."""
+    """Of the images of 64 patches of one class; always from the same latents."""
     noise = latents(SAMPLES, settings, np.random.default_rng(0))
-    return diversity(draw(network, noise, condition))
+    return diversity(image_of(draw(network, noise, condition), settings))
 
 
 def collapse_note(label: str, generated: float, real: float) -> str | None:

@@ -13,6 +13,7 @@ from medaug.generators.settings import GeneratorSettings
 
 MIN_PATCHES = 2  # the diversity of fewer cannot be measured
 CLIPPED_LESION = 0.05
+EMPTY_MASKS = 0.05  # as from lesions smaller than a pixel; the gate turns such samples away
 CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
 
 
@@ -25,6 +26,7 @@ def refuse_unfit(training: PatchSet, settings: GeneratorSettings) -> None:
     """
     cohort = _class_faults(training) + _shape_faults(training)
     choices = _batch_faults(training, settings) + _device_faults(settings)
+    choices += _mask_faults(training, settings)
     if not cohort:
         choices += _window_faults(training, settings)
     if cohort:
@@ -92,6 +94,27 @@ def _device_faults(settings: GeneratorSettings) -> list[Fault]:
     if settings.device != "cuda" or torch.cuda.is_available():
         return []
     return [Fault("generator.device", "cuda, but torch finds none", "auto, cpu", "set it to auto")]
+
+
+def _mask_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+    if not settings.draws_masks:
+        return []
+    came = "[image, mask], but "
+    if training.masks is None:
+        came += "the patches have no masks: points and boxes, or no marks at all, give none"
+    else:
+        empty = int((~training.masks.reshape(len(training), -1).any(axis=1)).sum())
+        if empty <= EMPTY_MASKS * len(training):
+            return []
+        came += f"{empty} of {len(training)} training patches have an empty mask"
+    return [
+        Fault(
+            "generator.outputs",
+            came,
+            f"[image], or patches with masks of which at most {EMPTY_MASKS:.0%} are empty",
+            "set generator.outputs: [image], or read sources that outline the lesions",
+        )
+    ]
 
 
 def _window_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:

@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+Output = Literal["image", "mask"]
 Preset = Literal["radford-2015", "frid-adar-2018", "conditional"]
 
 # The papers' networks are four times as wide (1024 channels at 4x4, width 128); `width` brings
@@ -85,6 +86,10 @@ class GeneratorSettings(BaseModel):
     window: tuple[float, float] = Field(
         description="[low, high] in the unit of the patches; intensities outside are clipped",
     )
+    outputs: tuple[Output, ...] = Field(
+        ("image",),
+        description="what is drawn: [image], or [image, mask] for a lesion mask with each patch",
+    )
 
     one_per_class: bool = _by_preset("train one network for each class, in turn")
     width: int = _by_preset("channels at half the patch size; doubled at each halving", ge=4)
@@ -129,6 +134,13 @@ class GeneratorSettings(BaseModel):
     sample_sheet_every: int = Field(500, ge=1, description="steps between sample sheets")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
 
+    @field_validator("outputs")
+    @classmethod
+    def _known_outputs(cls, value: tuple[Output, ...]) -> tuple[Output, ...]:
+        if value not in (("image",), ("image", "mask")):
+            raise ValueError("[image] or [image, mask]")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, given: Any) -> Any:
@@ -146,6 +158,11 @@ class GeneratorSettings(BaseModel):
                 "penalty: gradient penalties are taken per patch and need discriminator_norm: none"
             )
         return self
+
+    @property
+    def draws_masks(self) -> bool:
+        """Whether a mask is drawn with each patch."""
+        return "mask" in self.outputs
 
     def recipe(self) -> dict[str, Any]:
         """What decides the weights: every setting but the device and how often to write."""

@@ -22,10 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medaug.atomic import replacing, write_json
-from medaug.domain import PatchSet, PatientKey, TrainingRecord, Unit, Window
+from medaug.domain import Drawn, PatchSet, PatientKey, TrainingRecord, Unit, Window
 from medaug.errors import Fault, RunFolderError
 from medaug.generators.adversaries import latents
 from medaug.generators.checkpoint import below
+from medaug.generators.masks import from_channels
 from medaug.generators.networks import Generator, place
 from medaug.generators.settings import GeneratorSettings
 
@@ -43,7 +44,7 @@ class TrainedGenerator:
 
     Attributes:
         classes: what it can draw.
-        shape: (channel, row, column) of a patch.
+        shape: (channel, row, column) of a patch's image.
         window: intensities that -1 and 1 stand for.
         unit: of the patches.
         modality: DICOM's word.
@@ -65,10 +66,14 @@ class TrainedGenerator:
     _networks: tuple[Generator, ...] = field(default=(), repr=False)
 
     def sample(self, label: str, seeds: Sequence[int]) -> NDArray[np.float32]:
-        """One patch per seed (not negative): (sample, channel, row, column) float32 in `unit`.
+        """The images of `draw`: (sample, channel, row, column) float32 in `unit`."""
+        return self.draw(label, seeds).images
+
+    def draw(self, label: str, seeds: Sequence[int]) -> Drawn:
+        """One patch per seed (not negative), in `unit`, with its mask if it was trained to.
 
         A seed gives the same bits whatever the other seeds in the call. One seed gives
-        unrelated patches in two classes.
+        unrelated patches in two classes. A drawn mask may be empty; the gate turns those away.
 
         Raises:
             ValueError: for a class that it was not trained on.
@@ -81,7 +86,9 @@ class TrainedGenerator:
             noise[row] = latents(1, self.settings, np.random.default_rng((at, int(seed))))[0]
         own = self.settings.one_per_class
         signed = draw(self._networks[at if own else 0], noise, 0 if own else at)
-        return self.window.from_signed(signed.reshape(-1, *self.shape))
+        channels, *sides = self.shape
+        signed = signed.reshape(-1, channels + self.settings.draws_masks, *sides)
+        return from_channels(signed, self.settings, self.window)
 
 
 def draw(network: Generator, noise: NDArray[np.float32], condition: int) -> NDArray[np.float32]:
@@ -178,7 +185,9 @@ def load_generator(folder: Path) -> TrainedGenerator:
             patients_known=record["patients_known"],
         ),
         notes=tuple(config["notes"]),
-        _networks=_read_networks(weights, rows, channels, len(classes), settings),
+        _networks=_read_networks(
+            weights, rows, channels + settings.draws_masks, len(classes), settings
+        ),
     )
 
 

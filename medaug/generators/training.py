@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from medaug.atomic import remove, remove_partials
-from medaug.domain import PatchSet, Window
+from medaug.domain import Drawn, PatchSet, Window
 from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
 from medaug.generators.diversity import collapse_note, diversity, generated_diversity
 from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness
+from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
 from medaug.generators.refusals import refuse_unfit
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.trained import (
@@ -46,7 +47,7 @@ logger = logging.getLogger(__name__)
 
 SHEET = 16  # samples of each class on a sample sheet
 PATIENCE = 3  # judgements in a row that must find training patients learnt by heart
-Sheets = Callable[[int, dict[str, NDArray[np.float32]]], None]
+Sheets = Callable[[int, dict[str, Drawn]], None]
 
 
 def train_generator(
@@ -68,8 +69,7 @@ def train_generator(
             training is complete, ``checkpoint/``.
         progress: is told of every step.
         on_samples: is called now and then with the step and, for each class that is being
-            learnt, (sample, channel, row, column) patches in the unit of ``training``; always
-            from the same latents.
+            learnt, patches in the unit of ``training``; always from the same latents.
         tuning: patients to judge by; without them the last weights are taken.
 
     Returns:
@@ -105,7 +105,7 @@ class _Game:
 
     Attributes:
         classes: their indices in the training part; a label here is a position in this tuple.
-        images: (patch, channel, row, column) in [-1, 1].
+        images: (patch, channel, row, column) in [-1, 1], with masks as `masks` lays them.
         labels: (patch,) int64.
         chance: (patch,) probability of being shown; every class is shown equally often.
     """
@@ -116,11 +116,17 @@ class _Game:
     chance: NDArray[np.float64]
 
     @classmethod
-    def of(cls, training: PatchSet, classes: tuple[int, ...], window: Window) -> _Game:
+    def of(
+        cls,
+        training: PatchSet,
+        classes: tuple[int, ...],
+        settings: GeneratorSettings,
+        window: Window,
+    ) -> _Game:
         rows = np.flatnonzero(np.isin(training.labels, classes))
         labels = np.searchsorted(classes, training.labels[rows])
         chance = 1 / (np.bincount(labels)[labels] * len(classes))
-        images = window.to_signed(training.images[rows])
+        images = to_channels(training.select(rows), settings, window)
         return cls(classes, torch.from_numpy(images), torch.from_numpy(labels), chance)
 
     def shown(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -147,7 +153,7 @@ class _Run:
         self._witness = None if tuning is None else Witness(training, tuning, self._window)
         every = tuple(range(len(training.classes)))
         groups = [(label,) for label in every] if settings.one_per_class else [every]
-        self._games = [_Game.of(training, group, self._window) for group in groups]
+        self._games = [_Game.of(training, group, settings, self._window) for group in groups]
         self._steps = math.ceil(settings.images / settings.batch / len(self._games))
         # What changes from step to step, all of it in the checkpoint:
         self._done = 0
@@ -165,7 +171,7 @@ class _Run:
 
     def _fresh_adversaries(self) -> Adversaries:
         drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
-        channels, side = self._training.images.shape[1:3]
+        side, channels = self._training.images.shape[2], channels_of(self._training, self._settings)
         return Adversaries(
             side, channels, len(self._game.classes), self._settings, int(drawn), self._device
         )
@@ -221,7 +227,7 @@ class _Run:
         noise = latents(SAMPLES, self._settings, np.random.default_rng(0))
         average = self._adversaries.average
         drawn = {
-            self._training.classes[label]: draw(average, noise, condition)
+            self._training.classes[label]: image_of(draw(average, noise, condition), self._settings)
             for condition, label in enumerate(self._game.classes)
         }
         evidence = self._witness.judge(drawn)
@@ -268,16 +274,16 @@ class _Run:
         return {
             label: (
                 generated_diversity(network, condition, self._settings),
-                diversity(game.images[game.labels == condition].numpy()),
+                diversity(image_of(game.images[game.labels == condition].numpy(), self._settings)),
             )
             for condition, label in enumerate(game.classes)
         }
 
-    def _sheet(self) -> dict[str, NDArray[np.float32]]:
+    def _sheet(self) -> dict[str, Drawn]:
         noise = latents(SHEET, self._settings, np.random.default_rng(0))
         return {
-            self._training.classes[label]: self._window.from_signed(
-                draw(self._adversaries.average, noise, condition)
+            self._training.classes[label]: from_channels(
+                draw(self._adversaries.average, noise, condition), self._settings, self._window
             )
             for condition, label in enumerate(self._game.classes)
         }

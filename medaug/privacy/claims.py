@@ -15,6 +15,10 @@ STAGE = (
     "Copies that are turned by free angles, covered by strong noise or mixed from several patients "
     "may pass it."
 )
+MASKS = (
+    "Copies and duplicates are told by the images. The drawn masks were not compared with those of "
+    "training patches, and no reader has confirmed them."
+)
 PATCH_LEVEL = (
     "Patch-level only: the source names no patients, so patches of one patient may stand in the "
     "training and in the calibration part, and no statement about patients can be made."
@@ -78,6 +82,7 @@ def release_statements(
     drawn: dict[str, int],
     copies: int,
     patients_known: bool,
+    masks: bool,
 ) -> tuple[str, ...]:
     """Everything that a release says about its review."""
     statements = [
@@ -88,6 +93,8 @@ def release_statements(
     if copies:
         statements.append(withheld_sentence(copies, patients_known))
     statements += [EMPIRICAL, STAGE]
+    if masks:
+        statements.append(MASKS)
     if not patients_known:
         statements.append(PATCH_LEVEL)
     return tuple(statements)

@@ -36,8 +36,12 @@ class Format:
         contrast = _contrast(seen)
         return cls(training.images.shape[1:], window, step, float(contrast.min()) * _DEAD_SHARE)
 
-    def fault(self, image: NDArray[np.float32]) -> str | None:
-        """What is wrong with an image (channel, row, column); None if nothing is."""
+    def fault(self, image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> str | None:
+        """What is wrong with an image (channel, row, column) or its mask; None if nothing is.
+
+        A mask (row, column), where one was drawn, must mark at least one pixel: a patch without
+        lesion is no sample of a lesion class, and no box can be taken from it.
+        """
         if image.shape != self.shape:
             return f"shape {image.shape} instead of {self.shape}"
         if not np.isfinite(image).all():
@@ -47,6 +51,10 @@ class Format:
         contrast = float(_contrast(image[None])[0])
         if contrast == 0 or contrast < self.least_contrast:
             return "a picture without contrast"
+        if mask is not None and mask.shape != image.shape[1:]:
+            return f"a mask of shape {mask.shape} instead of {image.shape[1:]}"
+        if mask is not None and not mask.any():
+            return "a mask that marks no pixel"
         return None
 
     def lowest_contrast(self, images: NDArray[np.float32]) -> float:

@@ -119,6 +119,7 @@ def _gathered(
 ) -> Candidates:
     """All that passed, in the order drawn."""
     passed = screening.passed
+    masks = [one.mask for one in passed if one.mask is not None]
     return Candidates(
         pixels=np.stack([one.pixels for one in passed]),
         labels=np.array([one.label for one in passed], dtype=np.int64),
@@ -128,6 +129,7 @@ def _gathered(
         modality=training.modality,
         mm_per_pixel=mm_per_pixel,
         seeds=np.array([one.seed for one in passed], dtype=np.int64),
+        masks=np.stack(masks) if masks else None,
     )
 
 
@@ -137,8 +139,12 @@ def _check_again(screening: Screening, candidates: Candidates) -> tuple[CheckRes
     Values are rounded: a release does not carry the exact threshold.
     """
     policy, form, rejections = screening.policy, screening.form, screening.rejections
-    images = candidates.images
-    faults = [fault for fault in map(form.fault, images) if fault is not None]
+    images, masks = candidates.images, candidates.masks
+    faults = [
+        fault
+        for number, image in enumerate(images)
+        if (fault := form.fault(image, None if masks is None else masks[number])) is not None
+    ]
     contrast = form.lowest_contrast(images)
     score = max(screening.copy_score(pixels) for pixels in candidates.pixels)
     limit = screening.detector.calibration.limit
@@ -152,7 +158,8 @@ def _check_again(screening: Screening, candidates: Candidates) -> tuple[CheckRes
             round(form.least_contrast, 4),
             rejections["format"],
             f"{len(images) - len(faults)} of {len(images)} samples are {shape}, finite, inside the "
-            "window and not blank; the value is the lowest standard deviation.",
+            f"window and not blank{'' if masks is None else ', with a mask that is not empty'}; "
+            "the value is the lowest standard deviation.",
         ),
         CheckResult(
             "copy",
@@ -198,6 +205,7 @@ def _released(
             drawn=screening.drawn,
             copies=screening.rejections["copy"],
             patients_known=patients_known,
+            masks=candidates.masks is not None,
         ),
     )
     release = Release(
@@ -208,6 +216,7 @@ def _released(
         unit=candidates.unit,
         modality=candidates.modality,
         mm_per_pixel=candidates.mm_per_pixel,
+        masks=candidates.masks,
         decision=decision,
         generator_digest=generator_digest,
     )

@@ -6,14 +6,14 @@ turned away is replaced by a new seed; its own seed is never used again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from medaug.domain import ReleasePolicy, Rescale, Sampler, digest_of
+from medaug.domain import Drawn, ReleasePolicy, Rescale, Sampler, digest_of
 from medaug.errors import MedaugError
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.duplicates import Gathered
@@ -28,12 +28,16 @@ _CLOSEST = 4
 _BATCH = 256
 _CONFIDENCE = 0.999
 
+_Image = NDArray[np.float32]
+_Mask = NDArray[np.bool_] | None
+
 
 @dataclass(frozen=True, eq=False)
 class Accepted:
     """A candidate that passed: what would leave, its class, and the seed it was drawn from."""
 
     pixels: NDArray[np.int16]
+    mask: NDArray[np.bool_] | None
     label: int
     seed: int
 
@@ -74,11 +78,9 @@ class Screening:
             if wanted == 0:
                 return
             batch = [next(seeds) for _ in range(wanted)]
-            images = sampler.sample(label, batch)
-            if len(images) != wanted:
-                raise MedaugError(f"{wanted} samples were asked for, {len(images)} came")
-            for image, seed in zip(images, batch, strict=True):
-                outcome = self._judge(np.asarray(image, np.float32), index, label, seed)
+            images, masks = _columns(sampler.draw(label, batch), wanted)
+            for image, mask, seed in zip(images, masks, batch, strict=True):
+                outcome = self._judge(image, mask, index, label, seed)
                 self.drawn[label] += 1
                 if outcome == "accepted":
                     self.accepted[label] += 1
@@ -97,12 +99,13 @@ class Screening:
             raise MedaugError("pixels that the copy check never saw stand in the final set")
         return score
 
-    def _judge(self, image: NDArray[np.float32], index: int, label: str, seed: int) -> Outcome:
-        if self.form.fault(image) is not None:
+    def _judge(self, image: _Image, mask: _Mask, index: int, label: str, seed: int) -> Outcome:
+        """Copies and duplicates are told by the image alone: no mask can hide one."""
+        if self.form.fault(image, mask) is not None:
             return "format"
         pixels = self.rescale.store(image)
         seen = self.rescale.restore(pixels)
-        if self.form.fault(seen) is not None:
+        if self.form.fault(seen, mask) is not None:
             return "format"
         found = self.detector.scores(seen[None])
         score = float(found.scores[0])
@@ -113,7 +116,7 @@ class Screening:
             outcome = "duplicate"
         else:
             self._gathered.add(seen)
-            self.passed.append(Accepted(pixels, index, seed))
+            self.passed.append(Accepted(pixels, mask, index, seed))
             self._scores[digest_of(pixels)] = score
         row, pose = int(found.nearest[0]), str(found.poses[0])
         self._remember(Closest(seen, label, score, outcome, row, pose))
@@ -133,3 +136,13 @@ class Screening:
             return False
         highest = beta.ppf(_CONFIDENCE, accepted + 1, drawn - accepted)
         return bool(highest < self.policy.min_acceptance)
+
+
+def _columns(drawn: Drawn, wanted: int) -> tuple[_Image, Sequence[_Mask]]:
+    """An image and a mask, or None, for each sample that was asked for."""
+    masks = [None] * wanted if drawn.masks is None else list(drawn.masks)
+    if not len(drawn.images) == len(masks) == wanted:
+        raise MedaugError(
+            f"{wanted} samples were asked for, {len(drawn.images)} came with {len(masks)} masks"
+        )
+    return np.asarray(drawn.images, np.float32), masks

@@ -22,6 +22,8 @@ from PIL import Image
 from medaug.atomic import replacing
 from medaug.domain import Window
 
+_RIM = (255, 190, 0)  # amber: no grey level, and visible on black and white alike
+
 
 def contact_sheet(
     images: NDArray[np.floating],
@@ -29,8 +31,11 @@ def contact_sheet(
     columns: int = 8,
     scale: int = 1,
     gap: int = 2,
+    masks: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """Patches in reading order as one PNG (grey and transparency, 8 bits each).
+
+    With masks it is in colour, and the inner rim of each mask is drawn on its patch.
 
     Args:
         images: (patch, channel, row, column) in the unit of ``window``; the channels of a patch
@@ -39,6 +44,7 @@ def contact_sheet(
         columns: patches in a row.
         scale: each pixel is drawn as a square of ``scale`` x ``scale``.
         gap: transparent pixels between patches.
+        masks: (patch, row, column) bool, outlined on every channel; or None.
 
     Returns:
         The PNG file; the same bytes for the same arguments.
@@ -52,16 +58,21 @@ def contact_sheet(
         raise ValueError("NaN or infinity has no grey level")
     count, channels, rows, width = images.shape
     grey = np.rint((window.to_signed(images) + 1) * 127.5).astype(np.uint8)
-    tiles = grey.transpose(0, 2, 1, 3).reshape(count, rows, channels * width)
-    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
+    flat = grey.transpose(0, 2, 1, 3).reshape(count, rows, channels * width, 1)
+    tiles = flat.repeat(scale, axis=1).repeat(scale, axis=2)
+    if masks is not None:
+        rims = _rims(masks.repeat(scale, axis=1).repeat(scale, axis=2))
+        rims = np.tile(rims, (1, 1, channels))
+        tiles = np.where(rims[..., None], np.array(_RIM, np.uint8), tiles)
 
     across, down = min(columns, count), -(-count // columns)
-    height, width = tiles.shape[1:]
-    sheet = np.zeros((down * (height + gap) - gap, across * (width + gap) - gap, 2), np.uint8)
+    height, width, colours = tiles.shape[1:]
+    size = (down * (height + gap) - gap, across * (width + gap) - gap, colours + 1)
+    sheet = np.zeros(size, np.uint8)
     for number, tile in enumerate(tiles):
         top, left = number // columns * (height + gap), number % columns * (width + gap)
-        sheet[top : top + height, left : left + width, 0] = tile
-        sheet[top : top + height, left : left + width, 1] = 255
+        sheet[top : top + height, left : left + width, :-1] = tile
+        sheet[top : top + height, left : left + width, -1] = 255
 
     png = io.BytesIO()
     Image.fromarray(sheet).save(png, "PNG")
@@ -75,11 +86,20 @@ def write_sheet(
     columns: int = 8,
     scale: int = 1,
     gap: int = 2,
+    masks: NDArray[np.bool_] | None = None,
 ) -> None:
     """Write `contact_sheet` to ``path``, whole or not at all."""
-    png = contact_sheet(images, window, columns, scale, gap)
+    png = contact_sheet(images, window, columns, scale, gap, masks)
     with replacing(path) as temporary:
         temporary.write_bytes(png)
+
+
+def _rims(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The pixels of each mask (patch, row, column) that touch, by a side, one outside it."""
+    around = np.pad(masks, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    vertical = around[:, :-2, 1:-1] & around[:, 2:, 1:-1]
+    horizontal = around[:, 1:-1, :-2] & around[:, 1:-1, 2:]
+    return masks & ~(vertical & horizontal)
 
 
 def sheet_name(kind: str, label: str) -> str:

@@ -26,6 +26,7 @@ COLUMNS: dict[str, Any] = {
     "modality": "CT",
     "mm_per_pixel": 1.0,
 }
+MASKS = np.arange(2 * 16).reshape(2, 4, 4) % 5 == 0
 COPY = CheckResult("copy", True, 0.2, 0.5, 3, "the closest is 0.2")
 DUPLICATE = CheckResult("duplicate", True, 0.3, 0.98, 0, "the closest is 0.3")
 
@@ -98,12 +99,20 @@ class TestApproval:
             {"unit": Unit.SUV},
             {"modality": "MR"},
             {"mm_per_pixel": 0.5},
+            {"masks": MASKS},
         ],
         ids="-".join,
     )
     def test_the_decision_covers_these_very_pixels(self, change):
         with pytest.raises(DisclosureError, match="other pixels"):
             release(approve(COLUMNS), **change)
+
+    @pytest.mark.parametrize("masks", [None, MASKS[::-1], MASKS.transpose(0, 2, 1)])
+    def test_and_these_very_masks(self, masks):
+        decision = approve({**COLUMNS, "masks": MASKS})
+        assert release(decision, masks=MASKS).masks is MASKS
+        with pytest.raises(DisclosureError, match="other pixels or masks"):
+            release(decision, masks=masks)
 
     def test_nothing_is_not_a_release(self):
         empty = {"pixels": np.zeros((0, 1, 4, 4), np.int16), "labels": np.zeros(0, np.int64)}
@@ -124,10 +133,11 @@ class TestApproval:
 
 class TestCandidates:
     def test_select_keeps_the_columns_together(self):
-        candidates = Candidates(**COLUMNS, seeds=np.array([11, 12]))
+        candidates = Candidates(**COLUMNS, seeds=np.array([11, 12]), masks=MASKS)
         found = candidates.select(np.array([1]))
         assert (found.seeds.tolist(), found.labels.tolist()) == ([12], [1])
         np.testing.assert_array_equal(found.pixels[0], COLUMNS["pixels"][1])
+        np.testing.assert_array_equal(found.masks, MASKS[1:])
 
     @pytest.mark.parametrize(
         "change",
@@ -136,8 +146,11 @@ class TestCandidates:
             {"labels": np.array([0])},
             {"labels": np.array([0, 2])},
             {"seeds": np.array([1])},
+            {"masks": MASKS[:1]},
+            {"masks": MASKS[:, :3]},
+            {"masks": MASKS.astype(np.uint8)},
         ],
     )
     def test_no_such_candidates(self, change):
-        with pytest.raises(ValueError, match=r"int16|one label|no class|one seed"):
+        with pytest.raises(ValueError, match=r"int16|one label|no class|one seed|masks are"):
             Candidates(**{**COLUMNS, "seeds": np.array([1, 2]), **change})

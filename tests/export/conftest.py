@@ -34,6 +34,7 @@ def hand_made_release(
     patch_level_only: bool = False,
     extremes: bool = True,
     seed: int = 0,
+    masks: bool = False,
 ) -> Release:
     """Blobs with noise; rows and columns differ in number, so that a transposition shows."""
     rng = np.random.default_rng(seed)
@@ -57,6 +58,7 @@ def hand_made_release(
         modality=MODALITIES[unit],
         mm_per_pixel=mm_per_pixel,
         seeds=np.arange(len(labels)),
+        masks=blob[:, 0] > 0.5 if masks else None,
     )
     policy = ReleasePolicy(per_class=per_class, patch_level_only=patch_level_only)
     decision = ReleaseDecision(

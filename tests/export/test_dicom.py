@@ -147,6 +147,27 @@ class TestAllowList:
             assert dataset.preamble == bytes(128)
 
 
+def test_a_mask_adds_one_overlay_plane_and_nothing_else(make_release, windows, tmp_path) -> None:
+    """The allow-list of an image with a mask; every value is that of PS3.3 C.9.2 and C.9.2.1."""
+    release = make_release(classes=("cyst",), masks=True)
+    for path in write(release, tmp_path / "r", windows[release.unit], body_part="LIVER"):
+        dataset = pydicom.dcmread(path)
+        overlay = dataset.group_dataset(0x6000)
+        rest = [element for element in dataset.iterall() if element.tag.group != 0x6000]
+        assert {element.keyword for element in rest} <= ALLOWED
+        assert [(element.name, element.value) for element in overlay][:-1] == [
+            ("Overlay Rows", 20),
+            ("Overlay Columns", 16),
+            ("Overlay Description", "Lesion, drawn with the image"),
+            ("Overlay Type", "R"),
+            ("Overlay Origin", [1, 1]),
+            ("Overlay Bits Allocated", 1),
+            ("Overlay Bit Position", 0),
+            ("ROI Area", int(dataset.overlay_array(0x6000).sum())),
+        ]
+        assert len(dataset[0x6000, 0x3000].value) == 20 * 16 / 8
+
+
 class TestMarks:
     """Whoever opens a file learns that no patient was imaged."""
 
@@ -259,8 +280,10 @@ def test_a_rescale_that_decimal_strings_cannot_carry_is_refused(
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (dicom3tools) is not installed")
 @pytest.mark.parametrize("unit", list(Unit))
 @pytest.mark.parametrize("body_part", [None, "BREAST", "LIVER"])
-def test_dciodvfy_finds_no_error(unit, body_part, make_release, windows, tmp_path) -> None:
-    release = make_release(unit, per_class=1, mm_per_pixel=0.0 if body_part is None else 0.5)
+@pytest.mark.parametrize("masks", [False, True])
+def test_dciodvfy_finds_no_error(unit, body_part, masks, make_release, windows, tmp_path) -> None:
+    spacing = 0.0 if body_part is None else 0.5
+    release = make_release(unit, per_class=1, mm_per_pixel=spacing, masks=masks)
     for path in write(release, tmp_path / "r", windows[unit], body_part=body_part):
         # Its exit code is 0 even on errors: the text counts.
         answer = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)

@@ -16,6 +16,7 @@ from pydicom.pixels import apply_modality_lut
 from medaug.domain import Release, Unit
 from medaug.export.release import load_release
 from medaug.export.settings import ExportSettings
+from medaug.export.verify import verify_release
 from medaug.export.write import write_release
 
 Samples = Iterator[tuple[int, str, NDArray[np.floating]]]
@@ -123,6 +124,109 @@ def test_every_sample_comes_back_value_for_value(written, read) -> None:
         label, sample = found[number]
         assert label == release.classes[release.labels[number]]
         np.testing.assert_array_equal(sample.astype(np.float32), image)
+
+
+def masks_of_numpy(folder: Path) -> dict[int, NDArray[np.uint8]]:
+    with np.load(folder / "npz/release.npz", allow_pickle=False) as npz:
+        return dict(enumerate(npz["masks"]))
+
+
+def masks_of_png(folder: Path) -> dict[int, NDArray[np.uint8]]:
+    found = {}
+    for path in (folder / "png-masks").rglob("*.png"):
+        with Image.open(path) as picture:
+            assert picture.mode == "L"
+            assert "SYNTHETIC" in picture.text["Disclaimer"]
+            found[int(path.stem)] = np.asarray(picture) // 255
+    return found
+
+
+def masks_of_nifti(folder: Path) -> dict[int, NDArray[np.uint8]]:
+    found = {}
+    for path in (folder / "nifti-masks").rglob("*.nii.gz"):
+        image = SimpleITK.ReadImage(path)
+        picture = SimpleITK.ReadImage(folder / "nifti" / path.relative_to(folder / "nifti-masks"))
+        assert (image.GetSpacing()[:2], image.GetOrigin()) == (
+            picture.GetSpacing()[:2],
+            (0, 0, 0),
+        )
+        header = nibabel.load(path).header
+        assert header.get_intent()[0] == "label"
+        found[int(path.name.removesuffix(".nii.gz"))] = SimpleITK.GetArrayFromImage(image)[0]
+    return found
+
+
+def masks_of_dicom(folder: Path) -> dict[int, NDArray[np.uint8]]:
+    found = {}
+    for path in (folder / "dicom").rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        mask = dataset.overlay_array(0x6000)
+        assert dataset[0x6000, 0x0040].value == "R"
+        assert dataset[0x6000, 0x1301].value == mask.sum()
+        np.testing.assert_array_equal(found.setdefault(int(path.name[:6]), mask), mask)
+    return found
+
+
+MASK_READERS = [masks_of_numpy, masks_of_png, masks_of_nifti, masks_of_dicom]
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def with_masks(request, make_release, windows, tmp_path_factory) -> tuple[Release, Path]:
+    # 19 x 15 pixels: the bits of a DICOM overlay then fill no whole byte.
+    release = make_release(masks=True, channels=request.param, size=(19, 15), extremes=False)
+    folder = tmp_path_factory.mktemp("masks") / "release"
+    write_release(
+        release, folder, ExportSettings(), name="trial", seed=1, window=windows[release.unit]
+    )
+    return release, folder
+
+
+class TestMasks:
+    """A mask lies under its image's name in every format, pixel for pixel."""
+
+    @pytest.mark.parametrize("read", MASK_READERS, ids=lambda read: read.__name__)
+    def test_every_mask_comes_back(self, with_masks, read) -> None:
+        release, folder = with_masks
+        found = read(folder)
+        assert sorted(found) == list(range(len(release)))
+        for number, mask in enumerate(release.masks):
+            assert 0 < mask.sum() < mask.size
+            np.testing.assert_array_equal(found[number], mask.astype(np.uint8))
+
+    def test_names_are_those_of_the_images(self, make_release, windows, tmp_path) -> None:
+        release = make_release(masks=True)
+        window = windows[release.unit]
+        write_release(release, tmp_path / "r", ExportSettings(), name="a", seed=0, window=window)
+        for kind in ("png", "nifti"):
+            names = [
+                {
+                    str(p.relative_to(tmp_path / "r" / folder))
+                    for p in (tmp_path / "r" / folder).rglob("0*")
+                }
+                for folder in (kind, f"{kind}-masks")
+            ]
+            assert names[0] == names[1]
+
+    def test_load_release_gives_them_back(self, with_masks) -> None:
+        release, folder = with_masks
+        loaded = load_release(folder)
+        np.testing.assert_array_equal(loaded.masks, release.masks)
+        assert loaded.digest == release.digest
+
+    def test_verify_counts_them(self, with_masks) -> None:
+        found = verify_release(with_masks[1])
+        assert found.ok, found.problems
+        assert found.facts["masks"] is True
+
+    @pytest.mark.parametrize("formats", [("npz",), ("npz", "nifti")])
+    def test_only_where_asked_for(self, formats, make_release, windows, tmp_path) -> None:
+        release = make_release(masks=True)
+        chosen = ExportSettings(formats=formats)
+        window = windows[release.unit]
+        write_release(release, tmp_path / "r", chosen, name="a", seed=0, window=window)
+        folders = {path.name for path in (tmp_path / "r").iterdir() if path.is_dir()}
+        assert folders == {*formats} | ({"nifti-masks"} if "nifti" in formats else set())
+        assert verify_release(tmp_path / "r").ok
 
 
 def test_load_release_gives_the_release_back(written) -> None:

@@ -156,6 +156,18 @@ class TestDatasheet:
         text = datasheet(describe(other, ExportSettings(), "trial", WINDOW))
         assert "picked out? Not assessed." in text
 
+    def test_says_whether_there_are_masks_and_where(self, make_release, manifest) -> None:
+        other = describe(make_release(masks=True), ExportSettings(), "trial", WINDOW)
+        text = " ".join(datasheet(other).split())
+        assert "each with a lesion mask" in text
+        assert "`png-masks/` (255 in the lesion)" in text
+        assert "overlay plane of type ROI (group 6000) in each image, not a Segmentation" in text
+        without = datasheet(manifest)
+        assert "none with a mask" in without
+        assert "png-masks" not in without
+        npz = describe(make_release(masks=True), ExportSettings(formats=("npz",)), "a", WINDOW)
+        assert "overlay" not in datasheet(npz)
+
     def test_unknown_spacing_and_other_formats(self, make_release) -> None:
         release = make_release(mm_per_pixel=0.0)
         manifest = describe(release, ExportSettings(formats=("npz",)), "trial", WINDOW)

@@ -192,6 +192,52 @@ FORGERIES = {
 }
 
 
+def change_mask(folder: Path) -> None:
+    with np.load(folder / "npz/release.npz") as npz:
+        masks = npz["masks"]
+    masks[0, 0, 0] ^= 1
+    change_npz(folder, masks=masks)
+
+
+def drop_masks(folder: Path) -> None:
+    path = folder / "npz/release.npz"
+    with np.load(path) as npz:
+        members = {name: npz[name] for name in npz if name != "masks"}
+    np.savez(path, **members)
+
+
+MASK_FORGERIES = {
+    "a mask": (change_mask, "other pixels or masks"),
+    "no masks": (drop_masks, "other pixels or masks"),
+    "masks of another type": (lambda f: change_npz(f, masks=np.ones((3, 8, 8))), "masks are uint8"),
+    "masks beyond 1": (
+        lambda f: change_npz(f, masks=np.full((3, 8, 8), 255, np.uint8)),
+        "masks are uint8",
+    ),
+    "what the manifest says": (edit(lambda d: d.update(masks=False)), "whether there are masks"),
+    "a lost mask": (lambda f: (f / "png-masks/cyst/000000.png").unlink(), "png-masks/cyst/ holds"),
+    "a mask too many": (
+        lambda f: shutil.copy(
+            f / "nifti-masks/cyst/000000.nii.gz", f / "nifti-masks/cyst/000009.nii.gz"
+        ),
+        "nifti-masks/cyst/ holds 2 files, not 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MASK_FORGERIES)
+def test_a_forged_mask_is_found(what, make_release, windows, tmp_path) -> None:
+    release, folder = make_release(per_class=1, size=(8, 8), masks=True), tmp_path / "release"
+    window = windows[Unit.HOUNSFIELD]
+    write_release(release, folder, ExportSettings(), name="trial", seed=1, window=window)
+    assert verify_release(folder).ok
+    forge, sentence = MASK_FORGERIES[what]
+    forge(folder)
+    sum_again(folder)
+    problems = verify_release(folder).problems
+    assert any(sentence in problem for problem in problems), problems
+
+
 class TestForgeries:
     """Changed files with digests that fit them again: the papers, pixels and marks must agree."""
 

@@ -120,10 +120,11 @@ def test_figures_and_sheets(discs: Make, settings: Chosen, tmp_path: Path) -> No
         slow = np.mean([own[:, 0, r, c].std(ddof=1) for r in range(32) for c in range(32)])
         assert lines[0]["diversity_real"][name] == pytest.approx(slow, rel=1e-4)
     assert list(sheets) == [4, 6]
-    assert {name: images.shape for name, images in sheets[4].items()} == {
+    assert {name: drawn.images.shape for name, drawn in sheets[4].items()} == {
         "cyst": (16, 1, 32, 32),
         "metastasis": (16, 1, 32, 32),
     }
+    assert all(drawn.masks is None for drawn in sheets[4].values())
 
 
 def test_classes_are_shown_equally_often(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, shift, zoom
 
-from medaug.domain import PatchLocation, PatchSet, PatientKey, TrainingRecord, Unit, Window
+from medaug.domain import Drawn, PatchLocation, PatchSet, PatientKey, TrainingRecord, Unit, Window
 
 SIDE = 64
 WINDOW = Window(-160.0, 240.0)
@@ -97,18 +97,24 @@ def seen(training: PatchSet) -> TrainingRecord:
 
 @dataclass
 class Planted:
-    """A sampler whose every sample is ``draw(seed, label)``; remembers what seeds it was asked."""
+    """A sampler whose every sample is ``one(seed, label)``; remembers what seeds it was asked.
+
+    Where ``mask`` is given, ``mask(seed)`` is drawn with it.
+    """
 
     record: TrainingRecord
-    draw: Callable[[int, str], np.ndarray]
+    one: Callable[[int, str], np.ndarray]
     classes: tuple[str, ...] = CLASSES
+    mask: Callable[[int], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self.asked: list[int] = []
 
-    def sample(self, label: str, seeds: Sequence[int]) -> np.ndarray:
+    def draw(self, label: str, seeds: Sequence[int]) -> Drawn:
         self.asked += list(seeds)
-        return np.stack([self.draw(seed, label) for seed in seeds]).astype(np.float32)
+        images = np.stack([self.one(seed, label) for seed in seeds]).astype(np.float32)
+        masks = None if self.mask is None else np.stack([self.mask(seed) for seed in seeds])
+        return Drawn(images, masks)
 
 
 def honest(training: PatchSet) -> Planted:
@@ -169,7 +175,7 @@ def single_copier(training: PatchSet, share: float) -> Planted:
     memory, free = transform_memoriser(training), honest(training)
 
     def draw(seed: int, label: str) -> np.ndarray:
-        return memory.draw(seed, label) if is_copy(seed, share) else free.draw(seed, label)
+        return memory.one(seed, label) if is_copy(seed, share) else free.one(seed, label)
 
     return Planted(seen(training), draw)
 

@@ -33,7 +33,8 @@ def test_allowed(text: str) -> None:
 
 @pytest.mark.parametrize("copies", [0, 7])
 @pytest.mark.parametrize("known", [True, False])
-def test_statements_say_nothing_forbidden(known: bool, copies: int) -> None:
+@pytest.mark.parametrize("masks", [True, False])
+def test_statements_say_nothing_forbidden(known: bool, copies: int, masks: bool) -> None:
     phrase = claims.calibration_phrase(patients=22, bound=0.1273, wanted=0.05, patients_known=known)
     statements = claims.release_statements(
         samples=200,
@@ -44,6 +45,7 @@ def test_statements_say_nothing_forbidden(known: bool, copies: int) -> None:
         drawn={"cyst": 104, "rim": 131},
         copies=copies,
         patients_known=known,
+        masks=masks,
     )
     text = " ".join(statements)
     assert forbidden_words(text) == []
@@ -51,6 +53,7 @@ def test_statements_say_nothing_forbidden(known: bool, copies: int) -> None:
     assert "(95 % confidence, 22 " in text
     assert "No differential privacy" in text
     assert ("Patch-level only" in text) != known
+    assert ("masks were not compared" in text) == masks
     assert "patient-level" not in text
     assert ("real patients" in phrase) == known
     assert ("withheld by the copy check" in text) == bool(copies)

@@ -11,7 +11,7 @@ from planted import CLASSES, WINDOW, Planted, patients
 from pydantic import ValidationError
 
 from medaug.domain import Release, ReleasePolicy, Rescale, Unit
-from medaug.errors import DisclosureError, LeakageError, SettingsError
+from medaug.errors import DisclosureError, LeakageError, MedaugError, SettingsError
 from medaug.forbidden import forbidden_words
 from medaug.privacy.gate import review
 from medaug.privacy.settings import PrivacySettings
@@ -111,7 +111,7 @@ class TestCopies:
         released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
         for seed in copies:
             for label in CLASSES:
-                assert RESCALE.store(sampler.draw(seed, label)).tobytes() not in released
+                assert RESCALE.store(sampler.one(seed, label)).tobytes() not in released
         assert verdict.rejections["copy"] - len(copies) <= 0.1 * honest + 3
         assert len(released) == 80
 
@@ -133,7 +133,7 @@ class TestCopies:
             )
             released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
             copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.01)]
-            stored = [RESCALE.store(sampler.draw(s, c)).tobytes() for s in copies for c in CLASSES]
+            stored = [RESCALE.store(sampler.one(s, c)).tobytes() for s in copies for c in CLASSES]
             assert copies
             assert released.isdisjoint(stored)
             honest = len(sampler.asked) - len(copies)
@@ -188,6 +188,73 @@ class TestFormat:
         verdict = reviewed(sampler)
         assert verdict.rejections["format"] == sum(verdict.drawn.values()) >= 24
         assert verdict.outcome == "refused"
+
+
+def square(seed: int) -> np.ndarray:
+    """A mask that only this seed has."""
+    mask = np.zeros((planted.SIDE, planted.SIDE), dtype=bool)
+    mask[seed % 40 :, seed // 40 % 40 :] = True
+    return mask
+
+
+class TestMasks:
+    """Masks travel with their patches, and no mask is empty."""
+
+    def test_each_released_patch_keeps_its_mask(self) -> None:
+        sampler = dataclasses.replace(planted.honest(TRAINING), mask=square)
+        release = reviewed(sampler).release_or_raise()
+        drawn = {
+            RESCALE.store(planted.lesion(seed, label)).tobytes(): square(seed).tobytes()
+            for seed in sampler.asked
+            for label in CLASSES
+        }
+        assert release.masks is not None
+        assert len({mask.tobytes() for mask in release.masks}) > 12
+        for pixels, mask in zip(release.pixels, release.masks, strict=True):
+            assert drawn[pixels.tobytes()] == mask.tobytes()
+        said = " ".join(release.decision.statements)
+        assert "masks were not compared" in said
+        with pytest.raises(DisclosureError, match="other pixels or masks"):
+            dataclasses.replace(release, masks=release.masks[::-1])
+
+    def test_the_image_alone_decides_who_is_a_copy(self) -> None:
+        with_masks = dataclasses.replace(planted.single_copier(TRAINING, 0.1), mask=square)
+        without = reviewed(planted.single_copier(TRAINING, 0.1))
+        found = reviewed(with_masks)
+        assert found.rejections == without.rejections
+        np.testing.assert_array_equal(
+            found.release_or_raise().pixels, without.release_or_raise().pixels
+        )
+
+    def test_a_patch_without_a_lesion_pixel_is_replaced(self) -> None:
+        def sometimes(seed: int) -> np.ndarray:
+            return square(seed) & (seed % 3 > 0)
+
+        sampler = dataclasses.replace(planted.honest(TRAINING), mask=sometimes)
+        verdict = reviewed(sampler)
+        empty = sum(seed % 3 == 0 for seed in sampler.asked)
+        assert verdict.rejections["format"] == empty > 0
+        release = verdict.release_or_raise()
+        assert release.masks is not None
+        assert release.masks.any(axis=(1, 2)).all()
+        assert "a mask that is not empty" in release.decision.results[0].detail
+
+    def test_a_mask_of_another_size_is_turned_away(self) -> None:
+        sampler = dataclasses.replace(
+            planted.honest(TRAINING), mask=lambda _: np.ones((8, 8), dtype=bool)
+        )
+        verdict = reviewed(sampler)
+        assert verdict.rejections["format"] == sum(verdict.drawn.values()) > 0
+
+    def test_fewer_masks_than_images_is_a_fault_of_the_sampler(self) -> None:
+        class Short(Planted):
+            def draw(self, label: str, seeds: Any) -> Any:
+                whole = super().draw(label, seeds)
+                return dataclasses.replace(whole, masks=np.ones((1, 64, 64), dtype=bool))
+
+        honest = planted.honest(TRAINING)
+        with pytest.raises(MedaugError, match="came with 1 masks"):
+            reviewed(Short(honest.record, honest.one))
 
 
 class TestOutrightRefusals:

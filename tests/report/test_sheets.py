@@ -64,6 +64,44 @@ def obvious_sheet(
     return places
 
 
+class TestOutlines:
+    """The rim lies inside the mask, touches its outside, and covers nothing else."""
+
+    def test_the_rim_of_a_square(self) -> None:
+        images = np.full((2, 1, 8, 8), -100.0)
+        masks = np.zeros((2, 8, 8), dtype=bool)
+        masks[1, 2:6, 1:6] = True
+        png = contact_sheet(images, WINDOW, gap=0, masks=masks)
+        with Image.open(io.BytesIO(png)) as image:
+            assert image.mode == "RGBA"
+            found = np.asarray(image)
+        coloured = found[..., 0] != found[..., 2]
+        expected = np.pad(masks[1], ((0, 0), (8, 0)))
+        expected[3:5, 10:13] = False
+        np.testing.assert_array_equal(coloured, expected)
+        assert (found[~coloured] == (0, 0, 0, 255)).all()
+
+    def test_every_channel_shows_it_and_scaling_does_not_thicken_it(self) -> None:
+        masks = np.zeros((1, 4, 4), dtype=bool)
+        masks[0, 1:3, 1:3] = True
+        png = contact_sheet(np.zeros((1, 2, 4, 4)), WINDOW, scale=3, masks=masks)
+        with Image.open(io.BytesIO(png)) as image:
+            found = np.asarray(image)
+        coloured = found[..., 0] != found[..., 2]
+        np.testing.assert_array_equal(coloured[:, :12], coloured[:, 12:])
+        assert coloured[:, :12].sum() == 6 * 6 - 4 * 4
+
+    def test_a_mask_up_to_the_border_has_no_rim_there(self) -> None:
+        masks = np.ones((1, 4, 4), dtype=bool)
+        masks[0, :, :2] = False
+        png = contact_sheet(np.zeros((1, 2, 4, 4)), WINDOW, masks=masks)
+        with Image.open(io.BytesIO(png)) as image:
+            found = np.asarray(image)
+        coloured = found[..., 0] != found[..., 2]
+        assert coloured.all(axis=0).tolist() == [False, False, True, False] * 2
+        assert not coloured[:, [0, 1, 3]].any()
+
+
 @given(
     count=st.integers(1, 7),
     channels=st.integers(1, 3),
