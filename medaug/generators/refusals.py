@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 from medaug.domain import PatchSet
 from medaug.errors import CohortError, Fault, SettingsError
 from medaug.generators.networks import SIZES
-from medaug.generators.settings import GeneratorSettings
+from medaug.generators.settings import GeneratorSettings, RefinerSettings
+
+Settings = GeneratorSettings | RefinerSettings
 
 MIN_PATCHES = 2  # the diversity of fewer cannot be measured
 CLIPPED_LESION = 0.05
 CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
 
 
-def refuse_unfit(training: PatchSet, settings: GeneratorSettings) -> None:
+def refuse_unfit(training: PatchSet, settings: Settings) -> None:
     """Raise if these patches cannot be learnt from with these settings.
 
     Raises:
@@ -68,7 +70,7 @@ def _shape_faults(training: PatchSet) -> list[Fault]:
     return faults
 
 
-def _batch_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+def _batch_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     available = len(training)
     of_what = "training patches"
     if settings.one_per_class and len(training.classes):
@@ -88,13 +90,13 @@ def _batch_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault
     ]
 
 
-def _device_faults(settings: GeneratorSettings) -> list[Fault]:
+def _device_faults(settings: Settings) -> list[Fault]:
     if settings.device != "cuda" or torch.cuda.is_available():
         return []
     return [Fault("generator.device", "cuda, but torch finds none", "auto, cpu", "set it to auto")]
 
 
-def _window_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+def _window_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     low, high = settings.window
     limit, what = CLIPPED_LESION, "lesion pixels"
     if training.masks is None:
