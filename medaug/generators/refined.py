@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from medaug.domain import TrainingRecord, Unit, Window
 from medaug.generators.checkpoint import below
 from medaug.generators.networks import place
-from medaug.generators.refiner import Refiner, refine
+from medaug.generators.refiner import Refiner, planes, refine
 from medaug.generators.settings import RefinerSettings
 from medaug.generators.trained import WEIGHTS, read_folder
 
@@ -75,8 +75,12 @@ class RefinedGenerator:
         """
         if label not in self.classes:
             raise ValueError(f"class {label!r}: expected one of {', '.join(self.classes)}")
+        at = self.classes.index(label)
         rendered, masks = self.render(label, seeds)
-        signed = refine(self._network, self.window.to_signed(rendered))
+        noise = np.zeros((len(seeds), 1, *self.shape[1:]), np.float32)
+        for row, seed in enumerate(seeds):
+            noise[row] = planes(rendered[:1], np.random.default_rng((at, int(seed))))[0]
+        signed = refine(self._network, self.window.to_signed(rendered), noise)
         return self.window.from_signed(signed), masks
 
 

@@ -6,12 +6,12 @@ that judges each small region on its own and knows the class, and pays for every
 
 .. math:: L_R = L_{adv}(R(x)) + \lambda \, \overline{|R(x) - x|}
 
-Differences from the paper. R begins as the identity (its last layer is zero), so that nothing need
-be learnt before the game starts. The two play for the relativistic loss over pairs of regions, with
-R1 on the discriminator: with a cross-entropy of its own, the discriminator of a few hundred patches
-becomes certain and the refiner gets no more than noise from it; the difference of two logits under
-a gradient penalty stays informative (see `losses`). Both players' patches are augmented, since
-there are few real ones.
+Differences from the paper. Beside x, R gets a plane of white noise: what a scanner adds by chance
+cannot be had from a smooth rendering alone. R begins as the identity (its last layer is zero), so
+that nothing need be learnt before the game starts. The two play for the relativistic loss over
+pairs of regions, with R1 on the discriminator, as the `conditional` preset does: only differences
+of logits count, so that the refiner still learns which change helps where the discriminator is
+certain of every patch. Both players' patches are augmented, since there are few real ones.
 
 .. [1] Shrivastava et al. 2017, Learning from simulated and unsupervised images through adversarial
    training, arXiv:1612.07828
@@ -36,8 +36,13 @@ from medaug.generators.networks import initialise, place
 from medaug.generators.settings import RefinerSettings
 
 _SLOPE = 0.2
-# As in `trained.draw`: always this many at a time, so that a patch has the same bits in any company.
+# Always this many at a time, as in `trained.draw`: a patch has the same bits in any company.
 _CHUNK = 32
+
+
+def _convolution(before: int, after: int) -> nn.Conv2d:
+    """3 x 3; mirrored at the border, which zeros would leave visible as a frame."""
+    return nn.Conv2d(before, after, 3, padding=1, padding_mode="reflect")
 
 
 class _Block(nn.Module):
@@ -45,25 +50,28 @@ class _Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(width, width, 3, padding=1)
-        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.first = _convolution(width, width)
+        self.second = _convolution(width, width)
 
     def forward(self, features: Tensor) -> Tensor:
+        """(n, width, row, column) → the same shape."""
         return leaky_relu(features + self.second(leaky_relu(self.first(features), _SLOPE)), _SLOPE)
 
 
 class Refiner(nn.Module):
-    """Rendered patch → refined patch, (n, channel, row, column) in [-1, 1] of any size."""
+    """Rendered patch and noise → refined patch; patches are in [-1, 1] and of any size."""
 
     def __init__(self, channels: int, settings: RefinerSettings) -> None:
         super().__init__()
         width = settings.width
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.first = _convolution(channels + 1, width)
         self.blocks = nn.Sequential(*(_Block(width) for _ in range(settings.blocks)))
         self.last = nn.Conv2d(width, channels, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        features = self.blocks(leaky_relu(self.first(images), _SLOPE))
+    def forward(self, images: Tensor, noise: Tensor) -> Tensor:
+        """(n, channel, row, column) and (n, 1, row, column) → the shape of the first."""
+        features = self.first(torch.cat([images, noise], dim=1))
+        features = self.blocks(leaky_relu(features, _SLOPE))
         refined: Tensor = images + self.last(features)
         return refined.clamp(-1, 1)
 
@@ -86,6 +94,7 @@ class LocalDiscriminator(nn.Module):
         self.of_class = nn.Embedding(classes, 4 * width)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """(n, channel, row, column) and (n,) → (n, row / 4, column / 4)."""
         features = self.features(images)
         logits: Tensor = self.last(features)[:, 0]
         return logits + torch.einsum("nc,ncij->nij", self.of_class(labels), features)
@@ -143,7 +152,7 @@ class Refining:
             Loss of the discriminator (without penalty), adversarial loss of the refiner, and mean
             absolute change of a pixel in [-1, 1] by the refiner.
         """
-        refined = self.refiner(rendered)
+        refined = self.refiner(rendered, torch.from_numpy(planes(rendered, rng)).to(self.device))
         loss_d = self._judge(step, real, refined.detach(), labels, rng)
         with torch.no_grad():
             of_real = self.discriminator(self._augmented(real, rng), labels)
@@ -223,15 +232,31 @@ class Refining:
             optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
-def refine(network: Refiner, signed: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Refined patches (n, channel, row, column) for rendered ones, both in [-1, 1]."""
+def planes(like: Tensor | NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """White noise (n, 1, row, column) for patches (n, channel, row, column)."""
+    count, _, rows, columns = like.shape
+    return rng.standard_normal((count, 1, rows, columns), dtype=np.float32)
+
+
+def refine(
+    network: Refiner, signed: NDArray[np.float32], noise: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Refined patches (n, channel, row, column) for rendered ones, both in [-1, 1].
+
+    Args:
+        network: the refiner.
+        signed: rendered patches.
+        noise: (n, 1, row, column), as `planes` gives it.
+    """
     device = next(network.parameters()).device
+    both = np.concatenate([signed, noise], axis=1)
     parts = [signed[:0]]
     with torch.inference_mode():
-        for start in range(0, len(signed), _CHUNK):
-            part = signed[start : start + _CHUNK]
-            padded = np.zeros((_CHUNK, *signed.shape[1:]), np.float32)
-            padded[: len(part)] = part
-            whole = network(torch.from_numpy(padded).to(device)).cpu().contiguous().numpy()
+        for start in range(0, len(both), _CHUNK):
+            part = both[start : start + _CHUNK]
+            padded = torch.zeros(_CHUNK, *both.shape[1:])
+            padded[: len(part)] = torch.from_numpy(part)
+            padded = padded.to(device)
+            whole = network(padded[:, :-1], padded[:, -1:]).cpu().contiguous().numpy()
             parts.append(whole[: len(part)])
     return np.concatenate(parts)

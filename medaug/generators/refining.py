@@ -25,7 +25,7 @@ from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.diversity import SAMPLES, collapse_note, diversity
 from medaug.generators.refined import RefinedGenerator, Renderer, load_refiner
-from medaug.generators.refiner import Refining, refine
+from medaug.generators.refiner import Refining, planes, refine
 from medaug.generators.refusals import refuse_unfit
 from medaug.generators.settings import RefinerSettings
 from medaug.generators.trained import CONFIG, save_generator
@@ -34,7 +34,8 @@ from medaug.progress import Progress, Silent
 logger = logging.getLogger(__name__)
 
 SHEET = 16  # patches of each class on a sample sheet
-Pairs = Callable[[int, dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]], None]
+Pair = tuple[NDArray[np.float32], NDArray[np.float32]]  # rendered, refined
+Pairs = Callable[[int, dict[str, Pair]], None]
 
 _FIRST_SEED = 2**40  # of the rendered patches that are learnt from; small seeds are for sampling
 
@@ -168,7 +169,7 @@ class _Run:
     def _log(self, images_per_second: float) -> None:
         loss_d, loss_r, change = np.mean(self._figures, axis=0)
         self._figures = []
-        refined = [refine(self._game.average, rendered[:SAMPLES]) for rendered in self._rendered]
+        refined = [self._refined(rendered[:SAMPLES]) for rendered in self._rendered]
         names = self._training.classes
         line: dict[str, Any] = {
             "step": self._done,
@@ -182,11 +183,15 @@ class _Run:
         }
         history.append(self._folder, line)
 
-    def _pairs(self) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def _refined(self, signed: NDArray[np.float32]) -> NDArray[np.float32]:
+        """By the averaged refiner; always with the same noise."""
+        return refine(self._game.average, signed, planes(signed, np.random.default_rng(0)))
+
+    def _pairs(self) -> dict[str, Pair]:
         pairs = {}
         for label, rendered in zip(self._training.classes, self._rendered, strict=True):
             some = rendered[:SHEET]
-            refined = refine(self._game.average, some)
+            refined = self._refined(some)
             pairs[label] = self._window.from_signed(some), self._window.from_signed(refined)
         return pairs
 

@@ -117,8 +117,8 @@ def render_lesion(
         diameter *= SHRINK
     geometry, voxels, liver, centre = found
     draw_twigs(rng, voxels, geometry, liver, habitus)
-    off_plane = centre + (0, 0, rng.uniform(-0.5, 0.5) * scan.slice)
-    place = (float(off_plane[0]), float(off_plane[1]), float(off_plane[2]))
+    x, y, z = centre.tolist()
+    place = (x, y, z + rng.uniform(-0.5, 0.5) * scan.slice)  # the slice need not cut the middle
     region, part = draw_lesion(rng, voxels, geometry, PhantomLesion(kind, place, diameter), habitus)
     outline = np.zeros(geometry.shape[:2], bool)
     outline[region[:2]] = part[:, :, 0]
