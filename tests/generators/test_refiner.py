@@ -333,11 +333,12 @@ def another_scanner(images: np.ndarray, seed: int) -> np.ndarray:
 
 @pytest.mark.slow
 def test_refined_patches_come_nearer_to_those_of_unseen_patients(tmp_path: Path) -> None:
-    draw = lesion_renderer({kind: kind for kind in KINDS}, "CT", Unit.HOUNSFIELD, (1, 64, 64), 1.0)
+    kinds = tuple(sorted(KINDS))
+    draw = lesion_renderer({kind: kind for kind in kinds}, "CT", Unit.HOUNSFIELD, (1, 64, 64), 1.0)
 
     def scanned(first: int, count: int) -> PatchSet:
-        images = np.concatenate([draw(kind, range(first, first + count))[0] for kind in KINDS])
-        return real_set(another_scanner(images, first), np.arange(3 * count) // count, KINDS)
+        images = np.concatenate([draw(kind, range(first, first + count))[0] for kind in kinds])
+        return real_set(another_scanner(images, first), np.arange(3 * count) // count, kinds)
 
     training, unseen = scanned(10_000, 40), scanned(20_000, 40)
     settings = RefinerSettings(preset="simulate-and-refine", window=(-100, 250), images=8000)
@@ -350,8 +351,8 @@ def test_refined_patches_come_nearer_to_those_of_unseen_patients(tmp_path: Path)
         features = (radiomic_features(WINDOW.to_signed(images)) - middle) / spread
         return kernel_distance(np.clip(features, -8, 8), np.clip((real - middle) / spread, -8, 8))
 
-    rendered = apart(np.concatenate([draw(kind, range(40))[0] for kind in KINDS]))
-    refined = apart(np.concatenate([generator.sample(kind, range(40)) for kind in KINDS]))
+    rendered = apart(np.concatenate([draw(kind, range(40))[0] for kind in kinds]))
+    refined = apart(np.concatenate([generator.sample(kind, range(40)) for kind in kinds]))
     print(f"rendered {rendered:.2f}, refined {refined:.2f}")  # noqa: T201 shown by -s
     assert refined < rendered / 3
     assert generator.notes == ()
