@@ -58,18 +58,12 @@ def test_rendered_refined_real_and_the_gate(patches: PatchSet, tmp_path: Path) -
     np.testing.assert_array_equal(masks[0], render_lesion("metastasis", 3, 32, 2.0)[1])
     with pytest.raises(LeakageError, match="trained on"):
         HeldOut(training, lineage=(generator.record,))
-    policy = replace(
-        run.config.privacy.policy(),
-        per_class=3,
-        min_patients_per_class=3,
-        min_calibration_patients=3,
-        copy_false_rejection=0.3,
-    )
+    policy = replace(run.config.privacy.policy(), per_class=3, min_patients_per_class=3)
     outcome = review(
         generator,
         policy,
         training=training,
-        calibration=run.split.part(patches, "tuning"),
+        calibration=patches.of_patients(run.split.tuning | run.split.test),
         rescale=Rescale.of(generator.unit, run.window),
         window=run.window,
         mm_per_pixel=generator.mm_per_pixel,
