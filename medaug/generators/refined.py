@@ -1,7 +1,8 @@
 """A refiner that has been trained: open it, draw from it.
 
 It renders a lesion from a seed and refines it. The lesion's label and mask are those of the
-rendering, since the refiner changes how a patch looks and not where things are.
+rendering. That they still fit the refined patch is what the price of change is for: the refiner
+shifts nothing, yet where change is too cheap it can wash a faint lesion away.
 """
 
 from __future__ import annotations

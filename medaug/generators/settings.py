@@ -165,25 +165,28 @@ class RefinerSettings(BaseModel):
         description="kind of lesion (cyst, metastasis, haemangioma) that each class is rendered "
         "as; without an entry, the kind of the same name",
     )
-    rendered: int = Field(1500, ge=2, description="rendered patches to learn from, of all classes")
+    rendered: int = Field(900, ge=2, description="rendered patches to learn from, of all classes")
 
     width: int = Field(16, ge=4, description="channels of the refiner and of the discriminator")
     blocks: int = Field(4, ge=1, description="residual blocks of the refiner")
     self_regularisation: float = Field(
-        0.5, ge=0, description="weight of the mean absolute change by the refiner"
+        1.5,
+        ge=0,
+        description="price of the mean absolute change by the refiner; too low, "
+        "and it washes faint lesions away",
     )
     history: int = Field(512, ge=0, description="earlier refined patches that are shown again")
-    penalty: float = Field(1.0, ge=0, description="weight of the gradient penalty R1; 0 is none")
+    penalty: float = Field(0.03, ge=0, description="weight of the gradient penalty R1; 0 is none")
     penalty_every: int = Field(
         4, ge=1, description="steps between penalties; they are scaled up to match"
     )
-    augment: float = Field(0.3, ge=0, le=1, description="probability of each augmentation")
+    augment: float = Field(0.1, ge=0, le=1, description="probability of each augmentation")
 
-    batch: int = Field(16, ge=2, description="real patches in one step, and rendered ones")
+    batch: int = Field(8, ge=2, description="real patches in one step, and rendered ones")
     images: int = Field(
-        16_000, ge=1, description="length of training: real patches shown, repeats counted"
+        8_000, ge=1, description="length of training: real patches shown, repeats counted"
     )
-    learning_rate: float = Field(5e-4, gt=0, le=1, description="of Adam, for both networks")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="of Adam, for both networks")
     beta1: float = Field(0.0, ge=0, lt=1, description="of Adam")
     beta2: float = Field(0.99, ge=0, lt=1, description="of Adam")
     ema: float = Field(0.995, ge=0, lt=1, description="decay per step of the averaged refiner")
