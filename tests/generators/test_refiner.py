@@ -369,7 +369,8 @@ def test_refined_patches_come_nearer_to_those_of_unseen_patients(tmp_path: Path)
     made = {kind: generator.sample(kind, range(40)) for kind in kinds}
     rendered = apart(np.concatenate([images for images, _ in drawn.values()]))
     refined = apart(np.concatenate(list(made.values())))
-    print(f"rendered {rendered:.2f}, refined {refined:.2f}")  # noqa: T201 shown by -s
+    real_too = apart(training.images)
+    print(f"rendered {rendered:.2f}, refined {refined:.2f}, training {real_too:.2f}")  # noqa: T201
     assert refined < rendered / 5
     assert generator.notes == ()
 
