@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.export.settings import ExportSettings
-from medaug.generators.settings import GeneratorSettings
+from medaug.generators.settings import FROM_SCRATCH, REFINER, AnyGeneratorSettings
 from medaug.patching.settings import PatchingSettings
 from medaug.privacy.settings import PrivacySettings
 from medaug.readers.settings import SourceSettings
@@ -54,7 +54,7 @@ class PipelineConfig(BaseModel):
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     patching: PatchingSettings = PatchingSettings()
     cohort: CohortSettings = CohortSettings()
-    generator: GeneratorSettings
+    generator: AnyGeneratorSettings
     privacy: PrivacySettings = PrivacySettings()
     export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -167,7 +167,9 @@ def _faults(where: str, error: ValidationError) -> Iterator[Fault]:
     for detail in error.errors(include_url=False):
         models = list(_models_at(detail["loc"][:-1]))
         known = sorted({name for model in models for name in model.model_fields})
-        key = ".".join(str(part) for part in detail["loc"])
+        # Which generator it is stands in its preset and is no part of the key.
+        path = [part for part in detail["loc"] if part not in (FROM_SCRATCH, REFINER)]
+        key = ".".join(map(str, path))
         place = f"{where}: {key}"
         if detail["type"] == "extra_forbidden":
             near = difflib.get_close_matches(str(detail["loc"][-1]), known, n=1, cutoff=0.5)

@@ -6,6 +6,7 @@ The only module that knows all stations; `medaug.pipeline` decides which of them
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
     from medaug.generators.evidence import Distance
+    from medaug.generators.refined import RefinedGenerator, Renderer
+    from medaug.generators.refining import Pair
+    from medaug.generators.settings import GeneratorSettings, RefinerSettings
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
@@ -74,11 +78,16 @@ class Run:
         return PatientSplit(*members)
 
     @cached_property
-    def generator(self) -> TrainedGenerator:
+    def generator(self) -> TrainedGenerator | RefinedGenerator:
         """The trained generator."""
+        from medaug.generators.refined import load_refiner
+        from medaug.generators.settings import RefinerSettings
         from medaug.generators.trained import load_generator
 
-        return load_generator(self.folder / "generator")
+        folder, settings = self.folder / "generator", self.config.generator
+        if isinstance(settings, RefinerSettings):
+            return load_refiner(folder, _renderer(self.patches, settings))
+        return load_generator(folder)
 
     @cached_property
     def release(self) -> Release:
@@ -163,11 +172,20 @@ def _split(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
+    from medaug.generators.settings import RefinerSettings
+
+    if isinstance(run.config.generator, RefinerSettings):
+        _train_refiner(run, run.config.generator)
+    else:
+        _train_from_scratch(run, run.config.generator)
+
+
+def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
     from medaug.generators.evidence import Tuning
     from medaug.generators.training import train_generator
     from medaug.report.sheets import sample_name, write_sheet
 
-    config, folder = run.config, run.folder / "generator"
+    folder = run.folder / "generator"
 
     def draw_sheets(step: int, samples: dict[str, Drawn]) -> None:
         for label, drawn in samples.items():
@@ -177,8 +195,8 @@ def _train(run: Run) -> None:
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     train_generator(
         training,
-        config.generator,
-        config.seed,
+        settings,
+        run.config.seed,
         folder,
         run.progress,
         draw_sheets,
@@ -201,6 +219,41 @@ def _distances(tuning: PatchSet, window: Window) -> dict[str, Distance]:
 
 def _of_images(distance: Callable[[Any, None], float]) -> Distance:
     return lambda images: distance(images, None)
+
+
+def _train_refiner(run: Run, settings: RefinerSettings) -> None:
+    from medaug.generators.refining import train_refiner
+    from medaug.report.sheets import sample_name, write_sheet
+
+    folder = run.folder / "generator"
+    training = run.split.part(run.patches, "training")
+
+    def draw_sheets(step: int, samples: dict[str, Pair]) -> None:
+        """Three rows: rendered only, refined, real."""
+        for label, pair in samples.items():
+            of_class = training.of_class(label).images
+            columns = min(len(pair[0]), len(of_class))
+            rows = np.concatenate([images[:columns] for images in (*pair, of_class)])
+            write_sheet(folder / "samples" / sample_name(step, label), rows, run.window, columns)
+
+    render = _renderer(run.patches, settings)
+    seed = run.config.seed
+    train_refiner(training, settings, seed, folder, render, run.progress, draw_sheets)
+
+
+def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
+    """What draws the lesions that are refined to look like ``patches``."""
+    from medaug.phantom.rendering import lesion_renderer
+
+    sizes = Counter(place.mm_per_pixel for place in patches.locations)
+    channels, rows, columns = patches.images.shape[1:]
+    return lesion_renderer(
+        {label: settings.render.get(label, label) for label in patches.classes},
+        patches.modality,
+        patches.unit,
+        (channels, rows, columns),
+        sizes.most_common(1)[0][0],
+    )
 
 
 def _release(run: Run) -> None:

@@ -20,13 +20,15 @@ from torch import Tensor
 from medaug.atomic import replacing
 from medaug.domain import digest_of
 from medaug.errors import Fault, RunFolderError
-from medaug.generators.settings import GeneratorSettings
+from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
 FOLDER = "checkpoint"
 FILE = "state.safetensors"
 
 
-def identity_of(patches_digest: str, settings: GeneratorSettings, seed: int) -> dict[str, str]:
+def identity_of(
+    patches_digest: str, settings: GeneratorSettings | RefinerSettings, seed: int
+) -> dict[str, str]:
     """What a run is made of; a checkpoint of anything else cannot be continued."""
     return {
         "generator settings": digest_of(settings.recipe()),

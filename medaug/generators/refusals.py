@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from medaug.domain import PatchSet
 from medaug.errors import CohortError, Fault, SettingsError
 from medaug.generators.networks import SIZES
-from medaug.generators.settings import GeneratorSettings
+from medaug.generators.settings import GeneratorSettings, RefinerSettings
+
+Settings = GeneratorSettings | RefinerSettings
 
 MIN_PATCHES = 2  # the diversity of fewer cannot be measured
 CLIPPED_LESION = 0.05
@@ -17,7 +19,7 @@ EMPTY_MASKS = 0.05  # as from lesions smaller than a pixel; the gate turns such 
 CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
 
 
-def refuse_unfit(training: PatchSet, settings: GeneratorSettings) -> None:
+def refuse_unfit(training: PatchSet, settings: Settings) -> None:
     """Raise if these patches cannot be learnt from with these settings.
 
     Raises:
@@ -70,7 +72,7 @@ def _shape_faults(training: PatchSet) -> list[Fault]:
     return faults
 
 
-def _batch_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+def _batch_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     available = len(training)
     of_what = "training patches"
     if settings.one_per_class and len(training.classes):
@@ -90,15 +92,15 @@ def _batch_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault
     ]
 
 
-def _device_faults(settings: GeneratorSettings) -> list[Fault]:
+def _device_faults(settings: Settings) -> list[Fault]:
     if settings.device != "cuda" or torch.cuda.is_available():
         return []
     return [Fault("generator.device", "cuda, but torch finds none", "auto, cpu", "set it to auto")]
 
 
-def _mask_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
-    if not settings.draws_masks:
-        return []
+def _mask_faults(training: PatchSet, settings: Settings) -> list[Fault]:
+    if isinstance(settings, RefinerSettings) or not settings.draws_masks:
+        return []  # a refiner renders its masks
     came = "[image, mask], but "
     if training.masks is None:
         came += "the patches have no masks: points and boxes, or no marks at all, give none"
@@ -117,7 +119,7 @@ def _mask_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]
     ]
 
 
-def _window_faults(training: PatchSet, settings: GeneratorSettings) -> list[Fault]:
+def _window_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     low, high = settings.window
     limit, what = CLIPPED_LESION, "lesion pixels"
     if training.masks is None:

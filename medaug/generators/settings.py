@@ -14,14 +14,24 @@
    arXiv:2006.10738
 .. [6] Karras et al. 2020, Training generative adversarial networks with limited data,
    arXiv:2006.06676
+.. [7] Shrivastava et al. 2017, Learning from simulated and unsupervised images through adversarial
+   training, arXiv:1612.07828
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Output = Literal["image", "mask"]
 Preset = Literal["radford-2015", "frid-adar-2018", "conditional"]
@@ -170,3 +180,90 @@ class GeneratorSettings(BaseModel):
             mode="json",
             exclude={"checkpoint_every", "log_every", "sample_sheet_every", "device"},
         )
+
+
+class RefinerSettings(BaseModel):
+    """Settings of the station where lesions are rendered and then refined [7]_.
+
+    >>> RefinerSettings(preset="simulate-and-refine", window=(-100, 250)).blocks
+    4
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    one_per_class: ClassVar[bool] = False
+
+    preset: Literal["simulate-and-refine"] = Field(description="render lesions, then refine them")
+    window: tuple[float, float] = Field(
+        description="[low, high] in the unit of the patches; intensities outside are clipped",
+    )
+    render: dict[str, str] = Field(
+        default_factory=dict,
+        description="kind of lesion (cyst, metastasis, haemangioma) that each class is rendered "
+        "as; without an entry, the kind of the same name",
+    )
+    rendered: int = Field(900, ge=2, description="rendered patches to learn from, of all classes")
+
+    width: int = Field(16, ge=4, description="channels of the refiner and of the discriminator")
+    blocks: int = Field(4, ge=1, description="residual blocks of the refiner")
+    self_regularisation: float = Field(
+        1.5,
+        ge=0,
+        description="price of the mean absolute change by the refiner; too low, "
+        "and it washes faint lesions away",
+    )
+    history: int = Field(512, ge=0, description="earlier refined patches that are shown again")
+    penalty: float = Field(0.03, ge=0, description="weight of the gradient penalty R1; 0 is none")
+    penalty_every: int = Field(
+        4, ge=1, description="steps between penalties; they are scaled up to match"
+    )
+    augment: float = Field(0.1, ge=0, le=1, description="probability of each augmentation")
+
+    batch: int = Field(8, ge=2, description="real patches in one step, and rendered ones")
+    images: int = Field(
+        8_000, ge=1, description="length of training: real patches shown, repeats counted"
+    )
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="of Adam, for both networks")
+    beta1: float = Field(0.0, ge=0, lt=1, description="of Adam")
+    beta2: float = Field(0.99, ge=0, lt=1, description="of Adam")
+    ema: float = Field(0.995, ge=0, lt=1, description="decay per step of the averaged refiner")
+
+    checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
+    log_every: int = Field(50, ge=1, description="steps between lines of training.jsonl")
+    sample_sheet_every: int = Field(500, ge=1, description="steps between sample sheets")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        low, high = self.window
+        if not low < high:
+            raise ValueError(f"window: low must be below high, got [{low:g}, {high:g}]")
+        return self
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the weights: every setting but the device and how often to write."""
+        return self.model_dump(
+            mode="json",
+            exclude={"checkpoint_every", "log_every", "sample_sheet_every", "device"},
+        )
+
+
+REFINER: Literal["simulate-and-refine"] = "simulate-and-refine"
+FROM_SCRATCH: Literal["conditional"] = "conditional"
+
+
+def _which(given: Any) -> str | None:
+    preset = given.get("preset") if isinstance(given, Mapping) else getattr(given, "preset", None)
+    if preset is not None and preset not in {*PRESETS, REFINER}:
+        return None
+    return REFINER if preset == REFINER else FROM_SCRATCH
+
+
+AnyGeneratorSettings = Annotated[
+    Annotated[GeneratorSettings, Tag(FROM_SCRATCH)] | Annotated[RefinerSettings, Tag(REFINER)],
+    Discriminator(
+        _which,
+        custom_error_type="preset",
+        custom_error_message=f"preset: expected one of {', '.join([*PRESETS, REFINER])}",
+    ),
+]
+"""The ``generator`` of a pipeline file; its ``preset`` tells which."""

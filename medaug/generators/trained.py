@@ -28,7 +28,7 @@ from medaug.generators.adversaries import latents
 from medaug.generators.checkpoint import below
 from medaug.generators.masks import from_channels
 from medaug.generators.networks import Generator, place
-from medaug.generators.settings import GeneratorSettings
+from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
@@ -109,7 +109,7 @@ def save_generator(
     folder: Path,
     networks: Sequence[Mapping[str, Tensor]],
     training: PatchSet,
-    settings: GeneratorSettings,
+    settings: GeneratorSettings | RefinerSettings,
     seed: int,
     images_shown: int,
     notes: Sequence[str],
@@ -153,17 +153,7 @@ def load_generator(folder: Path) -> TrainedGenerator:
         RunFolderError: nothing complete is there, or the weights are not those that
             ``config.json`` speaks of.
     """
-    config = _read_config(folder / CONFIG)
-    weights, record = folder / WEIGHTS, config["record"]
-    if not weights.is_file() or _sha256(weights) != record["weights_digest"]:
-        raise RunFolderError(
-            Fault(
-                WEIGHTS,
-                "missing, or not the weights that config.json was written for",
-                "the file as training left it",
-                "restore both files, or train again in an empty folder",
-            )
-        )
+    config, record = read_folder(folder)
     settings = GeneratorSettings.model_validate(config["settings"])
     classes = tuple(config["classes"])
     channels, rows, columns = config["shape"]
@@ -175,19 +165,39 @@ def load_generator(folder: Path) -> TrainedGenerator:
         modality=config["modality"],
         mm_per_pixel=config["mm_per_pixel"],
         settings=settings,
-        record=TrainingRecord(
-            patients=frozenset(map(PatientKey, record["patients"])),
-            patches_digest=record["patches_digest"],
-            weights_digest=record["weights_digest"],
-            settings=config["settings"],
-            seed=record["seed"],
-            images_shown=record["images_shown"],
-            patients_known=record["patients_known"],
-        ),
+        record=record,
         notes=tuple(config["notes"]),
         _networks=_read_networks(
-            weights, rows, channels + settings.draws_masks, len(classes), settings
+            folder / WEIGHTS, rows, channels + settings.draws_masks, len(classes), settings
         ),
+    )
+
+
+def read_folder(folder: Path) -> tuple[dict[str, Any], TrainingRecord]:
+    """What ``config.json`` says, and the record in it; the weights are those it speaks of.
+
+    Raises:
+        RunFolderError: nothing complete is there, or the weights are others.
+    """
+    config = _read_config(folder / CONFIG)
+    weights, record = folder / WEIGHTS, config["record"]
+    if not weights.is_file() or _sha256(weights) != record["weights_digest"]:
+        raise RunFolderError(
+            Fault(
+                WEIGHTS,
+                "missing, or not the weights that config.json was written for",
+                "the file as training left it",
+                "restore both files, or train again in an empty folder",
+            )
+        )
+    return config, TrainingRecord(
+        patients=frozenset(map(PatientKey, record["patients"])),
+        patches_digest=record["patches_digest"],
+        weights_digest=record["weights_digest"],
+        settings=config["settings"],
+        seed=record["seed"],
+        images_shown=record["images_shown"],
+        patients_known=record["patients_known"],
     )
 
 

@@ -16,5 +16,15 @@ from medaug.phantom.cohort import write_cohort
 from medaug.phantom.dealing import KINDS, Kind
 from medaug.phantom.lesions import PhantomLesion
 from medaug.phantom.patient import PhantomPatient, make_patient
+from medaug.phantom.rendering import lesion_renderer, render_lesion
 
-__all__ = ["KINDS", "Kind", "PhantomLesion", "PhantomPatient", "make_patient", "write_cohort"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "PhantomLesion",
+    "PhantomPatient",
+    "lesion_renderer",
+    "make_patient",
+    "render_lesion",
+    "write_cohort",
+]

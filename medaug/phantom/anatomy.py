@@ -138,13 +138,18 @@ def _lung(voxels: Field, axes: Axes, cavity: Field, liver: Field, habitus: Habit
 
 
 def _liver_depth(rng: np.random.Generator, axes: Axes, habitus: Habitus) -> Field:
-    """A right and a left lobe that flow into one another, with an undulating surface."""
+    """The liver with an undulating surface."""
+    joined = reference_depth(axes, habitus)
+    return np.asarray(joined + 2.2 * waves(rng, axes, (45, 110)) - 3, dtype=np.float32)
+
+
+def reference_depth(axes: Axes, habitus: Habitus) -> Field:
+    """Depth (mm) in a smooth liver: a right and a left lobe that flow into one another."""
     size = habitus.liver
     right = ellipsoid_depth(axes, (72, -6, -4), (60 * size, 76 * size, 72 * size))
     left = ellipsoid_depth(axes, (12, 36, 16), (64 * size, 36 * size, 44 * size))
     # Smooth maximum: the lobes join without a crease (10 mm).
-    joined = 10 * np.logaddexp(right / np.float32(10), left / np.float32(10))
-    return np.asarray(joined + 2.2 * waves(rng, axes, (45, 110)) - 3, dtype=np.float32)
+    return np.asarray(10 * np.logaddexp(right / np.float32(10), left / np.float32(10)))
 
 
 def _neighbours(rng: np.random.Generator) -> list[Organ]:

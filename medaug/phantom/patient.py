@@ -96,7 +96,7 @@ def make_patient(seed: int, number: int) -> PhantomPatient:
     return PhantomPatient(
         seed=seed,
         number=number,
-        voxels=_scanned(rng, voxels, scan),
+        voxels=scanned(rng, voxels, scan),
         geometry=_moved(geometry, shift),
         labels=labels,
         lesions=tuple(
@@ -108,7 +108,7 @@ def make_patient(seed: int, number: int) -> PhantomPatient:
     )
 
 
-def _scanned(rng: np.random.Generator, voxels: Field, scan: Scan) -> NDArray[np.int16]:
+def scanned(rng: np.random.Generator, voxels: Field, scan: Scan) -> NDArray[np.int16]:
     """Blur in the plane and add noise; int16 HU, not below -1024."""
     sigma = scan.blur / scan.pixel
     blurred = ndimage.gaussian_filter(voxels, (sigma, sigma, 0), truncate=3)

@@ -21,6 +21,7 @@ Vector = NDArray[np.float64]
 Tube = tuple[Vector, Vector, float]  # from, to (RAS mm), radius (mm)
 
 THINNEST_MM = 0.9
+_THICKEST_TWIG_MM = 2.6
 # Where a trunk starts, where it heads, and its radius: portal vein right and left, then the
 # right, middle and left hepatic veins.
 _TRUNKS = (
@@ -43,6 +44,23 @@ def draw_vessels(
     for start, heading, radius in _TRUNKS:
         at = np.asarray(start) + rng.normal(0, 2, 3)
         for tube in _grow(rng, at, _unit(np.asarray(heading)), radius, geometry, liver):
+            _paint(voxels, geometry, liver, tube, habitus.blood)
+
+
+def draw_twigs(
+    rng: np.random.Generator,
+    voxels: Field,
+    geometry: Geometry,
+    liver: Field,
+    habitus: Habitus,
+) -> None:
+    """Paint a few veins into a slice that shows too little of a liver for its trunks."""
+    half = np.asarray(geometry.shape) * geometry.spacing / 2
+    middle = geometry.world((np.asarray(geometry.shape) - 1) / 2)
+    for _ in range(int(rng.integers(1, 4))):
+        at = middle + rng.uniform(-1, 1, 3) * half
+        radius = float(np.exp(rng.uniform(np.log(THINNEST_MM), np.log(_THICKEST_TWIG_MM))))
+        for tube in _grow(rng, at, _unit(rng.standard_normal(3)), radius, geometry, liver):
             _paint(voxels, geometry, liver, tube, habitus.blood)
 
 
