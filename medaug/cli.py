@@ -302,7 +302,9 @@ def _guarded(work: Callable[[], Any]) -> int:
     except typer.Exit as done:
         return int(done.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        typer.echo("\nStopped. Nothing is lost: the same command goes on from here.", err=True)
+        typer.echo(
+            "\nStopped. Finished work is kept: the same command goes on from here.", err=True
+        )
         return _STOPPED
     except DisclosureError as refusal:
         typer.echo("Refused by the gate; nothing was released:", err=True)

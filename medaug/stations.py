@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from medaug.progress import Progress
 if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
+    from medaug.generators.evidence import Distance
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
@@ -162,6 +163,7 @@ def _split(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
+    from medaug.generators.evidence import Tuning
     from medaug.generators.training import train_generator
     from medaug.report.sheets import sample_name, write_sheet
 
@@ -172,8 +174,33 @@ def _train(run: Run) -> None:
             path = folder / "samples" / sample_name(step, label)
             write_sheet(path, drawn.images, run.window, masks=drawn.masks)
 
-    training = run.split.part(run.patches, "training")
-    train_generator(training, config.generator, config.seed, folder, run.progress, draw_sheets)
+    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
+    train_generator(
+        training,
+        config.generator,
+        config.seed,
+        folder,
+        run.progress,
+        draw_sheets,
+        Tuning(tuning, _distances(tuning, run.window)),
+    )
+
+
+def _distances(tuning: PatchSet, window: Window) -> dict[str, Distance]:
+    """Of each class, how far patches lie from those of the tuning patients."""
+    from medaug.evaluation.fidelity import distance_to
+    from medaug.generators.evidence import FEWEST
+
+    distances: dict[str, Distance] = {}
+    for label in tuning.classes:
+        of_class = window.to_signed(tuning.of_class(label).images)
+        if len(of_class) >= FEWEST:
+            distances[label] = _of_images(distance_to(of_class))
+    return distances
+
+
+def _of_images(distance: Callable[[Any, None], float]) -> Distance:
+    return lambda images: distance(images, None)
 
 
 def _release(run: Run) -> None:
@@ -226,21 +253,31 @@ def _release(run: Run) -> None:
 
 
 def _evaluate(run: Run) -> None:
+    from medaug.evaluation.features import extractor
     from medaug.evaluation.protocol import evaluate
+    from medaug.evaluation.unseen import likeness_to_unseen
 
+    settings = run.config.evaluation
+    if settings.fidelity.enabled:
+        # A weight file that cannot be used is refused before any classifier is trained.
+        extractor(settings.fidelity.features, settings.fidelity.features_sha256)
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
     evaluation = evaluate(
         training,
         tuning,
         HeldOut(test, lineage=(run.generator.record,)),
         run.release,
-        run.config.evaluation,
+        settings,
         run.window,
         run.config.seed,
         run.progress,
         folder=run.folder / "evaluation",
     )
-    write_json(run.folder / "evaluation.json", evaluation.document())
+    # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
+    alike = likeness_to_unseen(
+        run.patches, run.split, run.release, settings, run.window, run.config.seed, run.progress
+    )
+    write_json(run.folder / "evaluation.json", evaluation.document() | {"fidelity": alike})
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,9 @@ class TestTheRoad:
         assert evaluation["verdict"]["word"] in {"helps", "no evidence", "hurts"}
         run = Run(walked.config, walked.folder, Silent())
         assert evaluation["test"]["patients"] == len(run.split.test)
+        fidelity = evaluation["fidelity"]
+        assert [group["label"] for group in fidelity["groups"]] == [None, *run.patches.classes]
+        assert fidelity["real"]["patients"] == len(run.split.tuning | run.split.test)
         assert not run.split.test & run.generator.record.patients
 
     def test_a_test_set_that_the_generator_saw_does_not_exist(self, walked: Walked) -> None:

@@ -302,7 +302,7 @@ class _Comparison:
             two_sample_baseline=base,
             p_holm=None,
             similarity=alike,
-            missing=tuple(self._missing(names, sum(sizes.values()), test)),
+            missing=tuple(self._missing(names, sum(sizes.values()), test, base)),
         )
 
     def _both(
@@ -359,7 +359,9 @@ class _Comparison:
             base = two_sample_test(points[half], points[~half], rng)
         return test, base
 
-    def _missing(self, names: Sequence[str], count: int, test: TwoSample | None) -> Iterator[str]:
+    def _missing(
+        self, names: Sequence[str], count: int, test: TwoSample | None, base: TwoSample | None
+    ) -> Iterator[str]:
         features = self.real.points.shape[1]
         if "Fréchet distance" not in names:
             yield (
@@ -370,6 +372,11 @@ class _Comparison:
             yield "No intensity in the mask: in some sample every synthetic mask is empty."
         if test is None:
             yield f"The two-sample test needs {LEAST} patients of this group."
+        if base is None:
+            yield f"The two-sample test of two halves needs {LEAST} patients of this group in each."
+        side = min(self.patches.images.shape[-2:])
+        if not scales(side):
+            yield f"MS-SSIM needs patches of 11 pixels; these have {side}."
 
 
 def _corrected(groups: Sequence[Group]) -> tuple[Group, ...]:
@@ -389,7 +396,7 @@ def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) ->
             f"Real patches were halved by {who} {settings.fidelity.deals} times at random. Each "
             "figure compares one half with as many synthetic patches of the same classes; its "
             "baseline compares the same half with the other half. Values are means over halvings, "
-            f"intervals hold {settings.confidence:.0%} of them."
+            f"intervals hold {100 * settings.confidence:g} % of them."
         ),
         (
             f"Features: {measure.name}, on the scale of the real patches (median, interquartile "
@@ -399,7 +406,7 @@ def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) ->
         (
             f"Two-sample test: extremely randomised trees, {DIVISIONS} divisions into halves, one "
             f"patch for each {who}, p = twice the median, corrected by Holm's method over groups. "
-            "An accuracy of 0.5 is guessing; one clearly below it hints at copies of real patches."
+            "An accuracy of 0.5 is guessing; one clearly below it hints at copies of these patches."
         ),
     )
 

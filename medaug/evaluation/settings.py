@@ -12,6 +12,7 @@ class FidelitySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    enabled: bool = Field(True, description="compute the figures of likeness at all")
     features: str = Field(
         "radiomic",
         min_length=1,

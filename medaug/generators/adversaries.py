@@ -157,7 +157,7 @@ class Adversaries:
         The heuristic of Karras et al. 2020 (section 3, r_t) with the relativistic logit: the mean
         sign of D(x) − D(G(z)), 0 for a discriminator that guesses and 1 for one that knows.
         """
-        if self.settings.augment_target is None:
+        if not self.settings.augment_target:
             return
         real, fake = logits.chunk(2)
         self.augment[1] += (real - fake).sign().mean().double().cpu()

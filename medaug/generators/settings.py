@@ -103,12 +103,12 @@ class GeneratorSettings(BaseModel):
     penalty: float = _by_preset("weight of the gradient penalties R1 and R2; 0 is none", ge=0)
     penalty_every: int = _by_preset("steps between penalties; they are scaled up to match", ge=1)
     augment: float = _by_preset("probability of each augmentation of a patch", ge=0, le=1)
-    augment_target: float | None = Field(
-        default=None,
-        gt=0,
+    augment_target: float = Field(
+        default=0.0,
+        ge=0,
         lt=1,
         description="adapt the probability until real patches are told from generated ones this "
-        "well (0 by guessing, 1 always); without it, it stays",
+        "well (1 is always); 0 leaves it as it is",
     )
 
     batch: int = _by_preset("real patches in one step", ge=2)
@@ -117,6 +117,17 @@ class GeneratorSettings(BaseModel):
     beta1: float = _by_preset("of Adam", ge=0, lt=1)
     beta2: float = _by_preset("of Adam", ge=0, lt=1)
     ema: float = _by_preset("decay per step of the averaged generator; 0 is no average", ge=0, lt=1)
+
+    judge_every: int = Field(
+        250, ge=1, description="steps between judgements on the tuning patients; the best is kept"
+    )
+    memorised_below: float = Field(
+        0.9,
+        ge=0,
+        le=1,
+        description="stop when generated patches lie this much nearer to training patients than to "
+        "tuning patients, three judgements in a row; 0 never stops",
+    )
 
     checkpoint_every: int = Field(200, ge=1, description="steps between checkpoints")
     log_every: int = Field(50, ge=1, description="steps between lines of training.jsonl")

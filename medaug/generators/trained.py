@@ -113,6 +113,7 @@ def save_generator(
     seed: int,
     images_shown: int,
     notes: Sequence[str],
+    kept_steps: Sequence[int],
 ) -> None:
     """Write the weights, then ``config.json``, whose presence says that training is complete."""
     weights = {
@@ -132,6 +133,7 @@ def save_generator(
         "mm_per_pixel": sizes.most_common(1)[0][0],
         "settings": settings.model_dump(mode="json"),
         "notes": list(notes),
+        "kept_steps": list(kept_steps),
         "record": {
             "patients": sorted(key.token for key in training.patient_order),
             "patches_digest": training.digest,

@@ -4,6 +4,9 @@ The run is a sequence of steps that depend on nothing but the patches, the setti
 seed. It writes checkpoints and can be stopped at any moment, even by kill -9; called again with
 the same arguments it continues from the last checkpoint and ends with the same bits as an
 unbroken run on the same machine with the same number of threads.
+
+With tuning patients at hand, the weights that come out are those that were nearest to them, and
+training ends early where it begins to learn its patients by heart; see `evidence`.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
 from medaug.generators.diversity import collapse_note, diversity, generated_diversity
+from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness
 from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
 from medaug.generators.refusals import refuse_unfit
 from medaug.generators.settings import GeneratorSettings
@@ -42,6 +46,7 @@ from medaug.progress import Progress, Silent
 logger = logging.getLogger(__name__)
 
 SHEET = 16  # samples of each class on a sample sheet
+PATIENCE = 3  # judgements in a row that must find training patients learnt by heart
 Sheets = Callable[[int, dict[str, Drawn]], None]
 
 
@@ -52,6 +57,7 @@ def train_generator(
     folder: Path,
     progress: Progress | None = None,
     on_samples: Sheets | None = None,
+    tuning: Tuning | None = None,
 ) -> TrainedGenerator:
     """Train, or continue, or open what is already complete.
 
@@ -64,6 +70,7 @@ def train_generator(
         progress: is told of every step.
         on_samples: is called now and then with the step and, for each class that is being
             learnt, patches in the unit of ``training``; always from the same latents.
+        tuning: patients to judge by; without them the last weights are taken.
 
     Returns:
         What `trained.load_generator` gives for ``folder``.
@@ -76,15 +83,18 @@ def train_generator(
     """
     refuse_unfit(training, settings)
     identity = checkpoint.identity_of(training.digest, settings, seed)
+    if tuning is not None:
+        identity["tuning patches"] = tuning.patches.digest
     folder.mkdir(parents=True, exist_ok=True)
     remove_partials(folder)
     if not (folder / CONFIG).is_file():
-        run = _Run(training, settings, seed, folder, identity)
+        run = _Run(training, settings, seed, folder, identity, tuning)
         run.proceed(progress or Silent(), on_samples)
     generator = load_generator(folder)
     record = generator.record
     found = checkpoint.identity_of(record.patches_digest, generator.settings, record.seed)
-    checkpoint.refuse_other_run(folder, found, identity)
+    expected = checkpoint.identity_of(training.digest, settings, seed)
+    checkpoint.refuse_other_run(folder, found, expected)
     remove(folder / checkpoint.FOLDER)
     return generator
 
@@ -134,11 +144,13 @@ class _Run:
         seed: int,
         folder: Path,
         identity: dict[str, str],
+        tuning: Tuning | None,
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
         self._folder, self._identity = folder, identity
         self._device = torch.device(_device(settings))
         self._window = Window(*settings.window)
+        self._witness = None if tuning is None else Witness(training, tuning, self._window)
         every = tuple(range(len(training.classes)))
         groups = [(label,) for label in every] if settings.one_per_class else [every]
         self._games = [_Game.of(training, group, settings, self._window) for group in groups]
@@ -147,6 +159,9 @@ class _Run:
         self._done = 0
         self._finished: list[dict[str, Tensor]] = []
         self._losses: list[tuple[float, float]] = []  # since the last line of figures
+        self._kept: list[int] = []  # of each finished game, the step whose weights were kept
+        self._left_out = 0  # steps that were not needed
+        self._best = Best()
         self._adversaries = self._fresh_adversaries()
         self._restore()
 
@@ -170,10 +185,17 @@ class _Run:
         while self._done < total:
             loss_d, loss_g = self._step()
             last = self._done % self._steps == 0
-            if self._done % settings.log_every == 0 or last:
+            evidence = self._judge() if self._done % settings.judge_every == 0 or last else None
+            if self._done % settings.log_every == 0 or evidence or last:
                 shown = (self._done - since) * settings.batch
-                self._log(shown / (time.perf_counter() - began))
+                self._log(shown / (time.perf_counter() - began), evidence)
                 began, since = time.perf_counter(), self._done
+            if self._best.by_heart == PATIENCE and not last:
+                rest = -self._done % self._steps
+                self._left_out += rest
+                self._done += rest
+                progress.advance(rest)
+                since, last = self._done, True
             if on_samples and (self._done % settings.sample_sheet_every == 0 or last):
                 on_samples(self._done, self._sheet())
             if last:
@@ -198,18 +220,38 @@ class _Run:
             self._diverged("the loss is")
         return losses
 
+    def _judge(self) -> Evidence | None:
+        """What the tuning patients say of the averaged weights, which are kept if the best."""
+        if self._witness is None:
+            return None
+        noise = latents(SAMPLES, self._settings, np.random.default_rng(0))
+        average = self._adversaries.average
+        drawn = {
+            self._training.classes[label]: image_of(draw(average, noise, condition), self._settings)
+            for condition, label in enumerate(self._game.classes)
+        }
+        evidence = self._witness.judge(drawn)
+        if evidence is not None:
+            now = {name: value.detach().clone() for name, value in average.state_dict().items()}
+            limit = self._settings.memorised_below
+            self._best = self._best.after(evidence, limit, self._done, now)
+        return evidence
+
     def _finish_game(self) -> None:
-        self._finished.append(self._adversaries.average.state_dict())
+        last = self._adversaries.average.state_dict()
+        self._finished.append(dict(self._best.weights) or last)
+        self._kept.append(self._best.step or self._done)
+        self._best = Best()
         if len(self._finished) < len(self._games):
             self._adversaries = self._fresh_adversaries()
 
-    def _log(self, images_per_second: float) -> None:
+    def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
         label, names = self._diversities(), self._training.classes
         loss_d, loss_g = np.mean(self._losses, axis=0)
         self._losses = []
         line: dict[str, Any] = {
             "step": self._done,
-            "images": self._done * self._settings.batch,
+            "images": self._shown,
             "loss_d": float(loss_d),
             "loss_g": float(loss_g),
             "augment": round(self._adversaries.augment[0].item(), 4),
@@ -217,7 +259,14 @@ class _Run:
             "diversity": {names[at]: generated for at, (generated, _) in label.items()},
             "diversity_real": {names[at]: real for at, (_, real) in label.items()},
         }
+        if evidence is not None:
+            line |= {"distance": evidence.distance, "memorised": evidence.memorised}
         history.append(self._folder, line)
+
+    @property
+    def _shown(self) -> int:
+        """Real patches shown so far, repeats counted."""
+        return (self._done - self._left_out) * self._settings.batch
 
     def _diversities(self) -> dict[int, tuple[float, float]]:
         """Generated and real diversity of each class of the game."""
@@ -245,6 +294,8 @@ class _Run:
             tensors |= {f"{index}.{name}": value for name, value in weights.items()}
         if not all(bool(value.isfinite().all()) for value in tensors.values()):
             self._diverged("a weight is")
+        tensors |= {f"best.{name}": value for name, value in self._best.state().items()}
+        tensors["kept"] = torch.tensor([self._left_out, *self._kept])
         tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
         checkpoint.save(self._folder, self._identity, self._done, tensors)
 
@@ -256,6 +307,8 @@ class _Run:
                 checkpoint.below(f"{index}.", found.tensors)
                 for index in range(self._done // self._steps)
             ]
+            self._left_out, *self._kept = found.tensors["kept"].tolist()
+            self._best = Best.restored(checkpoint.below("best.", found.tensors))
             self._losses = [(d, g) for d, g in found.tensors["losses"].tolist()]
             if len(self._finished) < len(self._games):
                 self._adversaries = self._fresh_adversaries()
@@ -286,9 +339,15 @@ class _Run:
         ]
         for note in notes:
             logger.warning(note)
-        shown = self._done * self._settings.batch
         save_generator(
-            self._folder, self._finished, self._training, self._settings, self._seed, shown, notes
+            self._folder,
+            self._finished,
+            self._training,
+            self._settings,
+            self._seed,
+            self._shown,
+            notes,
+            self._kept,
         )
 
 

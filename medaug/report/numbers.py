@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 MINUS, THIN = "−", "\u202f"
 
 
@@ -19,6 +22,19 @@ def fixed(value: float | None, digits: int, signed: bool = False) -> str:
     if float(text) == 0:
         text = text.lstrip("+-")
     return text.replace("-", MINUS)
+
+
+def digits_for(*intervals: Mapping[str, float]) -> int:
+    """Decimals that give the narrowest of these intervals two significant digits; at most 4.
+
+    >>> digits_for({"low": 3.3, "high": 12.6}), digits_for({"low": 0.89, "high": 1.0})
+    (1, 2)
+    """
+    widths = [each["high"] - each["low"] for each in intervals]
+    known = [width for width in widths if width > 0]
+    if not known:
+        return 3
+    return min(max(1 - math.floor(math.log10(min(known))), 0), 4)
 
 
 def measure(value: float | None) -> str:

@@ -17,6 +17,7 @@ from medaug.atomic import replacing
 from medaug.errors import Fault, RunFolderError
 from medaug.report import numbers
 from medaug.report.charts import arm_axis, difference_axis, training_of
+from medaug.report.likeness import TOLD_APART, WORDS, tables_of, words_for
 from medaug.report.runfolder import picture, read_json, read_lines
 from medaug.report.sheets import samples_in, sheet_name
 from medaug.report.tallies import kinds_of, refusals_of, skips_of
@@ -105,6 +106,9 @@ def _content(run: Path) -> dict[str, Any]:
     inventory = read_json(run / "inventory.json")
     patches = read_json(run / "patches" / "summary.json")
     split = read_json(run / "split.json")
+    generator = read_json(run / "generator" / "config.json")
+    evaluation = read_json(run / "evaluation.json")
+    tables = tables_of((evaluation or {}).get("fidelity", {}))
     return {
         "run": journal,
         "settings": yaml.safe_dump(journal["config"], sort_keys=False, allow_unicode=True),
@@ -116,17 +120,30 @@ def _content(run: Path) -> dict[str, Any]:
         "split": split,
         "labels": _labels(inventory, patches),
         "patients_known": all(each["patients_known"] for each in (inventory, patches) if each),
-        "generator": read_json(run / "generator" / "config.json"),
-        "training": training_of(read_lines(run / "generator" / "training.jsonl")),
+        "generator": generator,
+        "training": training_of(
+            read_lines(run / "generator" / "training.jsonl"), _kept_steps(generator or {})
+        ),
         "samples": {
             label: _spread(sheets)
             for label, sheets in samples_in(run / "generator" / "samples").items()
         },
         "decision": read_json(run / "review" / "decision.json"),
-        "evaluation": read_json(run / "evaluation.json"),
+        "evaluation": evaluation,
+        "likeness": tables,
+        "likeness_words": words_for(tables),
+        "figure_names": {key: name for key, (name, _) in WORDS.items()},
+        "told_apart": TOLD_APART,
         "arm_names": ARMS,
         "picture": partial(_picture, run),
     }
+
+
+def _kept_steps(generator: dict[str, Any]) -> list[int]:
+    """Steps whose weights were kept: one, or one for each class with a network of its own."""
+    if "kept_step" in generator:
+        return [generator["kept_step"]]
+    return list(generator.get("kept_steps", ()))
 
 
 def _picture(run: Path, *parts: str) -> str | None:

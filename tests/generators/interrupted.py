@@ -13,12 +13,15 @@ import numpy as np
 
 from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit
 from medaug.generators import checkpoint
+from medaug.generators.evidence import Tuning
 from medaug.generators.settings import GeneratorSettings
+from medaug.generators.trained import TrainedGenerator
 from medaug.generators.training import train_generator
+from medaug.progress import Progress
 
 
-def patches() -> PatchSet:
-    rng = np.random.default_rng(5)
+def patches(seed: int = 5) -> PatchSet:
+    rng = np.random.default_rng(seed)
     labels = np.arange(20) % 2
     level = np.where(labels, 60, 10)[:, None, None, None]
     return PatchSet(
@@ -38,7 +41,17 @@ def patches() -> PatchSet:
 def settings(preset: str) -> GeneratorSettings:
     small = {"width": 4, "latent": 8, "batch": 6, "images": 120, "penalty_every": 3}
     often = {"checkpoint_every": 6, "log_every": 4, "device": "cpu"}
+    often |= {"judge_every": 5, "memorised_below": 0.0}
     return GeneratorSettings(preset=preset, window=(-100, 250), **small, **often)
+
+
+def tuning() -> Tuning:
+    """A distance under which the last weights are not the best."""
+    return Tuning(patches(6), dict.fromkeys(patches().classes, lambda images: float(images.std())))
+
+
+def train(folder: Path, preset: str, progress: Progress | None = None) -> TrainedGenerator:
+    return train_generator(patches(), settings(preset), 3, folder, progress, tuning=tuning())
 
 
 class Deadly:
@@ -47,7 +60,7 @@ class Deadly:
     def __init__(self, step: int, death: int | type[BaseException]) -> None:
         self.left, self.death = step, death
 
-    def start(self, what: str, total: int) -> None:
+    def start(self, what: str, total: int, unit: str = "") -> None:
         pass
 
     def advance(self, steps: int = 1, note: str = "") -> None:  # noqa: ARG002 the protocol has it
@@ -61,7 +74,7 @@ class Deadly:
 def main() -> None:
     folder, preset, kind, at = Path(sys.argv[1]), sys.argv[2], sys.argv[3], int(sys.argv[4])
     if kind == "step":
-        train_generator(patches(), settings(preset), 3, folder, Deadly(at, signal.SIGKILL))
+        train(folder, preset, Deadly(at, signal.SIGKILL))
     written = 0
 
     def die_half_way(_tensors: object, path: Path, **_: object) -> None:
@@ -73,7 +86,7 @@ def main() -> None:
         whole(_tensors, path, **_)
 
     whole, checkpoint.save_file = checkpoint.save_file, die_half_way
-    train_generator(patches(), settings(preset), 3, folder)
+    train(folder, preset)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
     for preset in PRESETS:
         folders[preset] = tmp_path_factory.mktemp(preset)
-        train_generator(interrupted.patches(), interrupted.settings(preset), 3, folders[preset])
+        interrupted.train(folders[preset], preset)
     return folders
 
 
@@ -47,11 +47,11 @@ def assert_same(folder: Path, unbroken: Path) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_ctrl_c_again_and_again(preset: str, unbroken: dict[str, Path], tmp_path: Path) -> None:
-    arguments = interrupted.patches(), interrupted.settings(preset), 3, tmp_path
+    arguments = tmp_path, preset
     for step in (4, 7, 12, 17):  # before the first checkpoint, between, at one, in the next game
         with pytest.raises(KeyboardInterrupt):
-            train_generator(*arguments, interrupted.Deadly(step, KeyboardInterrupt))
-    train_generator(*arguments)
+            interrupted.train(*arguments, interrupted.Deadly(step, KeyboardInterrupt))
+    interrupted.train(*arguments)
     assert_same(tmp_path, unbroken[preset])
 
 
@@ -68,17 +68,17 @@ def test_kill_9(preset: str, kind: str, at: int, unbroken: dict[str, Path], tmp_
     )
     assert died.returncode == -signal.SIGKILL
     assert (tmp_path / "checkpoint" / "state.safetensors").is_file()
-    train_generator(interrupted.patches(), interrupted.settings(preset), 3, tmp_path)
+    interrupted.train(tmp_path, preset)
     assert_same(tmp_path, unbroken[preset])
 
 
 def test_a_line_cut_off_by_the_kill_is_dropped(unbroken: dict[str, Path], tmp_path: Path) -> None:
-    arguments = interrupted.patches(), interrupted.settings("conditional"), 3, tmp_path
+    arguments = tmp_path, "conditional"
     with pytest.raises(KeyboardInterrupt):
-        train_generator(*arguments, interrupted.Deadly(9, KeyboardInterrupt))
+        interrupted.train(*arguments, interrupted.Deadly(9, KeyboardInterrupt))
     with (tmp_path / "training.jsonl").open("a") as file:
         file.write('{"step": 10, "ima')
-    train_generator(*arguments)
+    interrupted.train(*arguments)
     assert_same(tmp_path, unbroken["conditional"])
 
 
@@ -115,7 +115,7 @@ def test_what_does_not_touch_the_weights_may_change(
 ) -> None:
     settings = interrupted.settings("conditional")
     seldom = settings.model_copy(update={"checkpoint_every": 1000, "log_every": 7})
-    train_generator(interrupted.patches(), seldom, 3, tmp_path)
+    train_generator(interrupted.patches(), seldom, 3, tmp_path, tuning=interrupted.tuning())
     weights = [
         (f / "generator.safetensors").read_bytes() for f in (tmp_path, unbroken["conditional"])
     ]

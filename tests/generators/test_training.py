@@ -111,7 +111,7 @@ def test_figures_and_sheets(discs: Make, settings: Chosen, tmp_path: Path) -> No
     assert [line["step"] for line in lines] == [2, 4, 6]
     assert [line["images"] for line in lines] == [16, 32, 48]
     assert set(lines[0]) == {
-        *("step", "images", "loss_d", "loss_g", "images_per_second"),
+        *("step", "images", "loss_d", "loss_g", "augment", "images_per_second"),
         *("diversity", "diversity_real"),
     }
     signed = np.clip((patches.images + 100) / 175 - 1, -1, 1)

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from medaug.errors import ReaderError
-from medaug.readers.dicom import pixel_data
+from medaug.readers.dicom import header, pixel_data
 from medaug.readers.dicom.file import open_data_set
 from medaug.readers.dicom.header import Allowed, MarkFile, read_header
 from medaug.readers.dicom.pixels import slice_decoder, stored_values
@@ -360,8 +360,8 @@ def test_a_damaged_codestream_is_an_error_and_no_crash(real_data, tmp_path):
 def test_a_header_is_opened_and_parsed_once(tmp_path, write, monkeypatch):
     write.image(tmp_path / "x", GREY)
     opened = []
-    plain = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, *a: opened.append(self) or plain(self, *a))
+    plain = header.File
+    monkeypatch.setattr(header, "File", lambda path: opened.append(path) or plain(path))
     read(tmp_path / "x")
     assert len(opened) == 1
 
@@ -373,3 +373,15 @@ def test_nothing_but_what_was_asked_for_is_kept(tmp_path, write):
     assert [element.keyword for element in written.dataset if element.keyword != "SOPClassUID"] == [
         "Modality"
     ]
+
+
+def test_a_damaged_length_makes_no_room_for_gigabytes(tmp_path, write) -> None:
+    path = write.series(tmp_path, write.ct())[0]
+    content = path.read_bytes()
+    at = content.index(b"\x08\x00\x60\x00CS")  # Modality, as an OB of 2 GB
+    path.write_bytes(content[:at] + b"\x08\x00\x60\x00OB\0\0\xf0\xff\xff\x7f" + content[at + 8 :])
+    tracemalloc.start()
+    read_header(SourceFile(path, path.name, path.name), "PatientID")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20

@@ -1,7 +1,11 @@
-"""Run folders as the stations leave them, with plausible figures, in several states."""
+"""Run folders as the stations leave them, with plausible figures, in several states.
+
+Puts ``markup`` and ``documents`` within reach of the tests beside it.
+"""
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -13,6 +17,10 @@ from scipy.ndimage import gaussian_filter
 
 from medaug.domain import Window
 from medaug.report.sheets import sample_name, sheet_name, write_sheet
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from documents import likeness, settings
 
 LABELS = {
     "liver": ("cyst", "haemangioma", "metastasis"),
@@ -95,7 +103,7 @@ class FakeRun:
                 "seed": 0,
                 "python": "3.11.9",
                 "cores": 2,
-                "config": _config(),
+                "config": settings(),
                 "versions": {"medaug": "0.1.0", "torch": "2.13.0", "monai": "1.5.1"},
                 "stations": dict(list(stations.items())[:count]),
             },
@@ -206,12 +214,13 @@ class FakeRun:
     def _generator(self, complete: bool) -> None:
         last = 1800 if complete else 700
         real = {label: 0.31 + 0.04 * at for at, label in enumerate(self.labels)}
-        lines = [
+        lines: list[dict[str, Any]] = [
             {
                 "step": step,
                 "images": step * 64,
                 "loss_d": float(0.62 - 0.15 * np.exp(-step / 300) + self.rng.normal(0, 0.02)),
                 "loss_g": float(0.8 + 0.5 * np.exp(-step / 200) + self.rng.normal(0, 0.03)),
+                "augment": step / 4000,
                 "images_per_second": round(float(self.rng.normal(640, 20)), 1),
                 "diversity": {
                     label: float(0.9 * value * (1 - np.exp(-step / 400)))
@@ -221,6 +230,15 @@ class FakeRun:
             }
             for step in range(50, last + 1, 50)
         ]
+        for line in lines:
+            if line["step"] % 250 == 0:
+                line["distance"] = {
+                    label: 0.4 + 8 * float(np.exp(-line["step"] / 300)) for label in self.labels
+                }
+                line["memorised"] = {
+                    label: 1.02 - line["step"] / 9000 - 0.02 * at
+                    for at, label in enumerate(self.labels)
+                }
         folder = self.folder / "generator"
         folder.mkdir(parents=True, exist_ok=True)
         text = "".join(json.dumps(line) + "\n" for line in lines)
@@ -232,7 +250,10 @@ class FakeRun:
                 path = folder / "samples" / sample_name(step, label)
                 write_sheet(path, self.patches(16, 900 / step), WINDOW, columns=4)
         if complete:
-            self.write("generator/config.json", {"classes": list(self.labels), "notes": []})
+            self.write(
+                "generator/config.json",
+                {"classes": list(self.labels), "notes": [], "kept_steps": [1500]},
+            )
 
     def _decision(self, released: bool) -> None:
         drawn = {label: 120 + 9 * at for at, label in enumerate(self.labels)}
@@ -402,30 +423,9 @@ class FakeRun:
                         "scanners."
                     ),
                 ],
+                "fidelity": likeness(self.labels, self.unit, self.known),
             },
         )
-
-
-def _config() -> dict[str, Any]:
-    return {
-        "name": "liver",
-        "seed": 0,
-        "sources": [
-            {"reader": "dicom", "path": "dicom", "label": None, "modality": "CT"},
-            {"reader": "nifti", "path": "nifti", "labels": {1: "cyst", 2: "metastasis"}},
-        ],
-        "patching": {"size": 64, "mm_per_pixel": 1.0, "margin_mm": 8.0, "slices": "largest"},
-        "cohort": {"fractions": [0.5, 0.25, 0.25]},
-        "generator": {
-            "preset": "conditional",
-            "images": 115200,
-            "batch": 64,
-            "window": [-100, 200],
-        },
-        "privacy": {"per_class": 100, "tries": 5, "copy_false_rejection": 0.05},
-        "export": {"formats": ["npz", "png", "nifti", "dicom"]},
-        "evaluation": {"classifiers": ["frid-adar-2018", "resnet-10-narrow"], "seeds": 3},
-    }
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from medaug.domain import Unit
 from medaug.readers.burned_in import declared
 from medaug.readers.dicom.attributes import Said, integer, number, numbers, tag_of, text
 from medaug.readers.dicom.codecs import LOSSY_CAPABLE, no_codec
-from medaug.readers.dicom.file import Written, open_data_set
+from medaug.readers.dicom.file import File, Written, open_data_set
 from medaug.readers.dicom.frames import frames_of
 from medaug.readers.dicom.pixel_data import PixelData, damage, pixel_data
 from medaug.readers.dicom.plane import Plane, picture_plane, plane_of, probe_plane
@@ -194,7 +194,7 @@ def read_header(
     if is_archive(file.name):
         return stray(file, "")
     try:
-        with file.path.open("rb") as stream:
+        with File(file.path) as stream:
             return _read(file, stream, patient_attribute, oddities, allowed)
     except PermissionError:
         return Refusal(file.name, "it cannot be opened: permission denied")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.errors import Fault, ReaderError
+from medaug.readers.dicom.file import File
 from medaug.readers.dicom.header import Slice
 from medaug.readers.dicom.pixel_data import read_frame
 from medaug.readers.dicom.values import LUMINANCE
@@ -28,7 +29,7 @@ def stored_values(one: Slice) -> NDArray[Any]:
         ReaderError: if the pixels cannot be decoded.
     """
     try:
-        with withheld(), one.file.path.open("rb") as stream:
+        with withheld(), File(one.file.path) as stream:
             values, photometric = read_frame(one.pixels, stream, one.frame or 0)
     except UNREADABLE:
         # The library's text is dropped: it may quote the file.

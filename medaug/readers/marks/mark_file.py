@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 
 from medaug.readers.dicom.attributes import tag_of
-from medaug.readers.dicom.file import inflate, open_data_set
+from medaug.readers.dicom.file import File, inflate, open_data_set
 
 MOST_INFLATED = 1 << 29
 """Bytes that a deflated object may unpack to: a few kilobytes of it can stand for gigabytes."""
@@ -20,7 +20,7 @@ def read_object(path: Path, *, pixels: bool = True) -> Dataset:
         ValueError: if it is no DICOM, or unpacks beyond `MOST_INFLATED`; pydicom raises any of
             `oddities.UNREADABLE` for what is damaged.
     """
-    with path.open("rb") as stream:
+    with File(path) as stream:
         written = open_data_set(stream, [tag_of("SOPClassUID")])
         if written is None:
             raise ValueError("not a DICOM file")
@@ -31,4 +31,5 @@ def read_object(path: Path, *, pixels: bool = True) -> Dataset:
                 unpacked += len(part)
                 if unpacked > MOST_INFLATED:
                     raise ValueError("a deflated data set that unpacks beyond all bounds")
-    return dcmread(path, stop_before_pixels=not pixels, force=True)
+    with File(path) as stream:
+        return dcmread(stream, stop_before_pixels=not pixels, force=True)
