@@ -12,6 +12,7 @@ from medaug.domain import Drawn, PatchSet, Window
 from medaug.errors import SettingsError
 from medaug.generators.augmentation import apply, draw
 from medaug.generators.diversity import diversity, generated_diversity
+from medaug.generators.evidence import Tuning
 from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
 from medaug.generators.settings import PRESETS, GeneratorSettings
 from medaug.generators.trained import TrainedGenerator, load_generator
@@ -189,3 +190,19 @@ def test_interrupted_it_ends_with_the_same_bits(
     train_generator(discs(), chosen, 0, tmp_path / "broken")
     for name in ("generator.safetensors", "config.json"):
         assert (tmp_path / "broken" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_the_tuning_patients_judge_the_image_alone(
+    discs: Make, settings: Chosen, tmp_path: Path
+) -> None:
+    patches, seen = discs(48, channels=2), []
+
+    def distance(images: np.ndarray) -> float:
+        seen.append(images.shape)
+        return 1.0
+
+    tuning = Tuning(discs(48, channels=2), dict.fromkeys(patches.classes, distance))
+    chosen = settings(outputs=BOTH, judge_every=3)
+    train_generator(patches, chosen, 0, tmp_path, tuning=tuning)
+    assert seen
+    assert {shape[1:] for shape in seen} == {(2, 32, 32)}
