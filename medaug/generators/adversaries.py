@@ -13,18 +13,17 @@ work of taking turns. With batch normalisation they take turns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from medaug.generators import augmentation
-from medaug.generators.checkpoint import below
+from medaug.generators.learning import Learning, make_ready
 from medaug.generators.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
-from medaug.generators.networks import Discriminator, Generator, initialise, place
+from medaug.generators.networks import Discriminator, Generator
 from medaug.generators.settings import GeneratorSettings
 
 _TRIFLE = 1e-12
@@ -57,29 +56,18 @@ class Adversaries:
     ) -> None:
         self.settings = settings
         self.device = device
-        stream = torch.Generator().manual_seed(seed)
         with torch.device("meta"):  # no draw from torch's global stream
             self.generator = Generator(side, channels, classes, settings)
             self.discriminator = Discriminator(side, channels, classes, settings)
-        for network in self._trained().values():
-            network.to_empty(device="cpu")
-            initialise(network, stream)
-            place(network, device)
-        self.average = deepcopy(self.generator).requires_grad_(False).eval()
+        make_ready([self.generator, self.discriminator], seed, device)
+        self.learning = Learning("generator", self.generator, self.discriminator, settings)
         # (probability of an augmentation, sum of the overfitting seen since it last changed)
         self.augment = torch.tensor([settings.augment, 0.0], dtype=torch.float64)
-        self._optimisers = {
-            name: torch.optim.Adam(
-                network.parameters(),
-                lr=settings.learning_rate,
-                betas=(settings.beta1, settings.beta2),
-                fused=True,
-            )
-            for name, network in self._trained().items()
-        }
 
-    def _trained(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "discriminator": self.discriminator}
+    @property
+    def average(self) -> Generator:
+        """The averaged generator."""
+        return self.learning.average
 
     def step(
         self, step: int, real: Tensor, labels: Tensor, rng: np.random.Generator
@@ -101,7 +89,7 @@ class Adversaries:
         mixes = self.settings.discriminator_norm == "batch"
         play = self._in_turns if mixes else self._together
         losses = play(step, real, fake, labels, rng)
-        self._follow(step)
+        self.learning.follow(step)
         return losses
 
     def _together(
@@ -127,9 +115,9 @@ class Adversaries:
             pull = sent * (slope_g / slope_d).view(-1, 1, 1, 1)
         pull[: len(real)] = 0
         self._adapt(step, logits.detach())
-        self._apply("discriminator", gradients)
+        self.learning.apply("discriminator", gradients)
         of_generator = list(self.generator.parameters())
-        self._apply("generator", torch.autograd.grad(drawn, of_generator, pull))
+        self.learning.apply("generator", torch.autograd.grad(drawn, of_generator, pull))
         return loss_d, loss_g
 
     def _in_turns(
@@ -140,7 +128,7 @@ class Adversaries:
         images = self._augmented(torch.cat([real, fake.detach()]), rng).chunk(2)
         loss_d = discriminator_loss(loss, *(self.discriminator(half, labels) for half in images))
         weights = list(self.discriminator.parameters())
-        self._apply("discriminator", torch.autograd.grad(loss_d, weights))
+        self.learning.apply("discriminator", torch.autograd.grad(loss_d, weights))
         fake_logits = self.discriminator(self._augmented(fake, rng), labels)
         real_logits = fake_logits
         if loss == "relativistic":
@@ -148,7 +136,7 @@ class Adversaries:
                 real_logits = self.discriminator(self._augmented(real, rng), labels)
         loss_g = generator_loss(loss, real_logits, fake_logits)
         weights = list(self.generator.parameters())
-        self._apply("generator", torch.autograd.grad(loss_g, weights))
+        self.learning.apply("generator", torch.autograd.grad(loss_g, weights))
         return loss_d.item(), loss_g.item()
 
     def _adapt(self, step: int, logits: Tensor) -> None:
@@ -175,52 +163,14 @@ class Adversaries:
         what = augmentation.draw(len(images), images.shape[-1], probability, rng)
         return augmentation.apply(images, what, self.settings.draws_masks)
 
-    def _apply(self, name: str, gradients: Sequence[Tensor]) -> None:
-        optimiser = self._optimisers[name]
-        for weight, gradient in zip(self._trained()[name].parameters(), gradients, strict=True):
-            weight.grad = gradient
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the average; its memory grows with the run, so that the first weights fade."""
-        decay = min(self.settings.ema, (1 + step) / (10 + step)) if self.settings.ema else 0.0
-        now = self.generator.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(now[name], 1 - decay)
-            else:
-                mean.copy_(now[name])
-
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on, by name."""
-        networks = {**self._trained(), "average": self.average}
-        tensors = {
-            f"{name}.{key}": value
-            for name, network in networks.items()
-            for key, value in network.state_dict().items()
-        }
-        tensors["augment"] = self.augment
-        for name, optimiser in self._optimisers.items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"adam.{name}.{index}.{key}": value for key, value in moments.items()}
-        return tensors
+        return {**self.learning.state(), "augment": self.augment}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""
-        for name, network in {**self._trained(), "average": self.average}.items():
-            network.load_state_dict(below(f"{name}.", tensors))
+        self.learning.restore(tensors)
         self.augment = tensors["augment"].clone()
-        for name, optimiser in self._optimisers.items():
-            weights = optimiser.param_groups[0]["params"]
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in below(f"adam.{name}.", tensors).items():
-                index, moment = key.split(".")
-                # A moment lies in memory as its weight does; the step count is a scalar.
-                like = torch.empty_like(weights[int(index)]) if value.ndim else value.clone()
-                moments.setdefault(int(index), {})[moment] = like.copy_(value)
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 def _slope(

@@ -20,7 +20,6 @@ certain of every patch. Both players' patches are augmented, since there are few
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import deepcopy
 
 import numpy as np
 import torch
@@ -29,10 +28,9 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from medaug.generators import augmentation
-from medaug.generators.checkpoint import below
 from medaug.generators.image_history import ImageHistory
+from medaug.generators.learning import Learning, make_ready
 from medaug.generators.losses import discriminator_loss, generator_loss, gradient_penalty
-from medaug.generators.networks import initialise, place
 from medaug.generators.settings import RefinerSettings
 
 _SLOPE = 0.2
@@ -112,29 +110,18 @@ class Refining:
         device: torch.device,
     ) -> None:
         self.settings, self.device = settings, device
-        stream = torch.Generator().manual_seed(seed)
         with torch.device("meta"):  # no draw from torch's global stream
             self.refiner = Refiner(shape[0], settings)
             self.discriminator = LocalDiscriminator(shape[0], classes, settings)
-        for network in self._trained().values():
-            network.to_empty(device="cpu")
-            initialise(network, stream)
-            place(network, device)
+        make_ready([self.refiner, self.discriminator], seed, device)
         nn.init.zeros_(self.refiner.last.weight)
-        self.average = deepcopy(self.refiner).requires_grad_(False).eval()
+        self.learning = Learning("refiner", self.refiner, self.discriminator, settings)
         self.history = ImageHistory.empty(settings.history, shape, device)
-        self._optimisers = {
-            name: torch.optim.Adam(
-                network.parameters(),
-                lr=settings.learning_rate,
-                betas=(settings.beta1, settings.beta2),
-                fused=True,
-            )
-            for name, network in self._trained().items()
-        }
 
-    def _trained(self) -> dict[str, nn.Module]:
-        return {"refiner": self.refiner, "discriminator": self.discriminator}
+    @property
+    def average(self) -> Refiner:
+        """The averaged refiner."""
+        return self.learning.average
 
     def step(
         self, step: int, real: Tensor, rendered: Tensor, labels: Tensor, rng: np.random.Generator
@@ -160,7 +147,7 @@ class Refining:
         loss_r = generator_loss("relativistic", of_real, of_refined)
         change = (refined - rendered).abs().mean()
         self._update("refiner", loss_r + self.settings.self_regularisation * change)
-        self._follow(step)
+        self.learning.follow(step)
         return loss_d, loss_r.item(), change.item()
 
     def _judge(
@@ -188,48 +175,19 @@ class Refining:
         return augmentation.apply(images, what)
 
     def _update(self, name: str, loss: Tensor) -> None:
-        weights = list(self._trained()[name].parameters())
-        for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
-            weight.grad = gradient
-        self._optimisers[name].step()
-        self._optimisers[name].zero_grad(set_to_none=True)
-
-    @torch.no_grad()
-    def _follow(self, step: int) -> None:
-        """Move the average; its memory grows with the run, so that the first weights fade."""
-        decay = min(self.settings.ema, (1 + step) / (10 + step)) if self.settings.ema else 0.0
-        for mean, now in zip(self.average.parameters(), self.refiner.parameters(), strict=True):
-            mean.lerp_(now, 1 - decay)
+        network = {"refiner": self.refiner, "discriminator": self.discriminator}[name]
+        self.learning.apply(name, torch.autograd.grad(loss, list(network.parameters())))
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on, by name."""
-        networks = {**self._trained(), "average": self.average}
-        tensors = {
-            f"{name}.{key}": value
-            for name, network in networks.items()
-            for key, value in network.state_dict().items()
-        }
-        tensors |= {"history.images": self.history.images, "history.labels": self.history.labels}
-        for name, optimiser in self._optimisers.items():
-            for index, moments in optimiser.state_dict()["state"].items():
-                tensors |= {f"adam.{name}.{index}.{key}": value for key, value in moments.items()}
-        return tensors
+        history = {"history.images": self.history.images, "history.labels": self.history.labels}
+        return {**self.learning.state(), **history}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""
-        for name, network in {**self._trained(), "average": self.average}.items():
-            network.load_state_dict(below(f"{name}.", tensors))
+        self.learning.restore(tensors)
         images, labels = (tensors[f"history.{key}"].to(self.device) for key in ("images", "labels"))
         self.history = ImageHistory(self.settings.history, images, labels)
-        for name, optimiser in self._optimisers.items():
-            weights = optimiser.param_groups[0]["params"]
-            moments: dict[int, dict[str, Tensor]] = {}
-            for key, value in below(f"adam.{name}.", tensors).items():
-                index, moment = key.split(".")
-                # A moment lies in memory as its weight does; the step count is a scalar.
-                like = torch.empty_like(weights[int(index)]) if value.ndim else value.clone()
-                moments.setdefault(int(index), {})[moment] = like.copy_(value)
-            optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
 def planes(like: Tensor | NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

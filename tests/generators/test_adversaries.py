@@ -23,10 +23,10 @@ def adversaries(settings: GeneratorSettings, seed: int = 0) -> Adversaries:
 def gradients_of(pair: Adversaries, step: int, fake: torch.Tensor) -> dict[str, list[torch.Tensor]]:
     """What one step would move each network by."""
     caught = {}
-    pair._apply = lambda name, gradients: caught.update({name: list(gradients)})
+    pair.learning.apply = lambda name, gradients: caught.update({name: list(gradients)})
     play = pair._in_turns if pair.settings.discriminator_norm == "batch" else pair._together
     play(step, REAL, fake, LABELS, np.random.default_rng(0))
-    del pair._apply
+    del pair.learning.apply
     return caught
 
 
@@ -157,7 +157,7 @@ def test_the_average_follows_with_a_memory_that_grows(settings: Chosen) -> None:
         pair.step(step, REAL, LABELS, np.random.default_rng(step))
         mean = decay * mean + (1 - decay) * pair.generator.first.weight.detach()
         torch.testing.assert_close(pair.average.first.weight, mean)
-    pair._follow(1000)  # by now at the decay that was asked for
+    pair.learning.follow(1000)  # by now at the decay that was asked for
     torch.testing.assert_close(
         pair.average.first.weight, (mean + pair.generator.first.weight.detach()) / 2
     )
