@@ -121,7 +121,10 @@ def read_alone(file: SourceFile) -> None:
             assert np.isfinite(values).all()
     if file.name.endswith(VOLUMES):
         with suppress(ReaderError):
-            volume = volume_of(read_volume_header(file, Wanted()), "OT", Unit.ARBITRARY)
+            header = read_volume_header(file, Wanted())
+            for voxels in header.voxels:
+                voxels.check()  # as a case does before anything is read
+            volume = volume_of(header, "OT", Unit.ARBITRARY)
             middle = volume.geometry.shape[2] // 2
             volume.read((slice(None), slice(None), slice(middle, middle + 1)))
 

@@ -66,23 +66,27 @@ class Meaning:
             at = np.clip(stored.astype(np.int64) - self.lowest, 0, len(self.table) - 1)
             values: NDArray[Any] = self.table[at]
         else:
-            values = stored * self.slope + self.intercept
+            with np.errstate(over="ignore", invalid="ignore"):  # of floating values; see below
+                values = stored * self.slope + self.intercept
         if self.mirror is not None:
             values = self.mirror - values
-        values = np.ascontiguousarray(values, dtype=np.float32)
-        padded = self._padded(stored)
+        with np.errstate(over="ignore"):
+            values = np.ascontiguousarray(values, dtype=np.float32)
+        padded = self._padded(stored, values)
         if padded is not None and padded.any():
             rest = values[~padded]
             darkest = float(rest.min()) if rest.size else 0.0
             values[padded] = darkest if self.filler is None else self.filler
         return values
 
-    def _padded(self, stored: NDArray[Any]) -> NDArray[np.bool_] | None:
+    def _padded(
+        self, stored: NDArray[Any], values: NDArray[np.float32]
+    ) -> NDArray[np.bool_] | None:
         padded = None
         if self.padding is not None:
             padded = (stored >= self.padding[0]) & (stored <= self.padding[1])
         if stored.dtype.kind == "f":
-            nowhere = ~np.isfinite(stored)
+            nowhere = ~np.isfinite(values)
             padded = nowhere if padded is None else padded | nowhere
         return padded
 
@@ -121,6 +125,8 @@ def meaning_of(
             unit = Unit.SUV
             slope, intercept = meaning.slope * factor, meaning.intercept * factor
             meaning = replace(meaning, slope=slope, intercept=intercept)
+    if not pixels.floating and not _fits(meaning, pixels):
+        return "its Rescale Slope and Intercept give values beyond all measure"
     meaning = replace(
         meaning,
         padding=_padding(dataset, pixels),
@@ -141,6 +147,14 @@ def _rescale(said: Said) -> tuple[Meaning, str] | str:
     if slope is None or intercept is None or slope == 0:
         return "its Rescale Slope and Intercept are not two usable numbers"
     return Meaning(slope, intercept), text(said, "RescaleType") or "HU"
+
+
+def _fits(meaning: Meaning, pixels: PixelData) -> bool:
+    """Whether every value that can be stored becomes a number in float32."""
+    if meaning.table is not None:
+        return bool(np.isfinite(meaning.table).all())
+    ends = (end * meaning.slope + meaning.intercept for end in (pixels.lowest, pixels.highest))
+    return all(abs(end) < float(np.finfo(np.float32).max) for end in ends)
 
 
 def _any_rescale(said: Said) -> bool:
