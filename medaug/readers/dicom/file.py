@@ -13,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, cast
 
 from pydicom import Dataset, uid
@@ -57,22 +56,6 @@ class Written:
     length: int
     left: int
     deflated_at: int | None
-
-
-class File(io.BufferedReader):
-    """A file of which no read takes more memory than is left of it.
-
-    A damaged element may claim gigabytes, and Python makes room for them before it reads.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(io.FileIO(path))
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """At most ``size`` bytes."""
-        if size is not None and size > _CHUNK:
-            size = min(size, max(0, os.fstat(self.fileno()).st_size - self.tell()))
-        return super().read(size)
 
 
 def starts_like_dicom(head: bytes) -> bool:

@@ -15,10 +15,11 @@ from pydicom import Dataset, uid
 from pydicom.datadict import tag_for_keyword
 
 from medaug.domain import Unit
+from medaug.readers.bounded import File
 from medaug.readers.burned_in import declared
 from medaug.readers.dicom.attributes import Said, integer, number, numbers, tag_of, text
 from medaug.readers.dicom.codecs import LOSSY_CAPABLE, no_codec
-from medaug.readers.dicom.file import File, Written, open_data_set
+from medaug.readers.dicom.file import Written, open_data_set
 from medaug.readers.dicom.frames import frames_of
 from medaug.readers.dicom.pixel_data import PixelData, damage, pixel_data
 from medaug.readers.dicom.plane import Plane, picture_plane, plane_of, probe_plane

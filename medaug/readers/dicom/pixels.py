@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.errors import Fault, ReaderError
-from medaug.readers.dicom.file import File
+from medaug.readers.bounded import File
 from medaug.readers.dicom.header import Slice
 from medaug.readers.dicom.pixel_data import read_frame
 from medaug.readers.dicom.values import LUMINANCE

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydicom import Dataset, dcmread
 
+from medaug.readers.bounded import File
 from medaug.readers.dicom.attributes import tag_of
-from medaug.readers.dicom.file import File, inflate, open_data_set
+from medaug.readers.dicom.file import inflate, open_data_set
 
 MOST_INFLATED = 1 << 29
 """Bytes that a deflated object may unpack to: a few kilobytes of it can stand for gigabytes."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medaug.errors import Fault, ReaderError
+from medaug.readers.bounded import File
 from medaug.readers.files import SourceFile
 from medaug.readers.oddities import UNREADABLE, withheld
 
@@ -45,7 +46,7 @@ def decode_mask(file: SourceFile) -> NDArray[np.bool_]:
 
 def _decoded(file: SourceFile, one_bit: bool = False) -> NDArray[np.generic]:
     try:
-        with withheld(), Image.open(file.path) as picture:
+        with withheld(), File(file.path) as stream, Image.open(stream) as picture:
             if getattr(picture, "n_frames", 1) > 1:
                 raise ReaderError(Fault(file.name, "several pictures in one file"))
             values = _grey(picture, one_bit)

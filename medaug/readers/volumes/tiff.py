@@ -14,6 +14,7 @@ from PIL import Image
 
 from medaug.domain import Region
 from medaug.errors import ReaderError
+from medaug.readers.bounded import File
 from medaug.readers.files import SourceFile
 from medaug.readers.oddities import UNREADABLE, withheld
 from medaug.readers.volumes.file import HEADER_DAMAGED, NOT_NUMBERS, VolumeFile, Wanted, fault, grid
@@ -40,7 +41,7 @@ class _Pages:
 
     def read(self, region: Region) -> NDArray[Any]:
         i, j, k = region
-        with Image.open(self._file.path) as picture:
+        with File(self._file.path) as stream, Image.open(stream) as picture:
             pages = []
             for page in range(k.start, k.stop):
                 picture.seek(page)
@@ -67,7 +68,7 @@ def read_tiff(file: SourceFile, wanted: Wanted) -> VolumeFile:
             "set `spacing_mm` to the mm between columns, rows and pages",
         )
     try:
-        with withheld(), Image.open(file.path) as picture:
+        with withheld(), File(file.path) as stream, Image.open(stream) as picture:
             if picture.format != "TIFF":
                 raise fault(file, "not a TIFF file")
             kinds = set()
