@@ -190,19 +190,15 @@ class _Run:
                 shown = (self._done - since) * settings.batch
                 self._log(shown / (time.perf_counter() - began), evidence)
                 began, since = time.perf_counter(), self._done
-            if self._best.by_heart == PATIENCE and not last:
-                rest = -self._done % self._steps
-                self._left_out += rest
-                self._done += rest
-                progress.advance(rest)
-                since, last = self._done, True
+            last, rest = last or self._best.by_heart == PATIENCE, 0
             if on_samples and (self._done % settings.sample_sheet_every == 0 or last):
                 on_samples(self._done, self._sheet())
             if last:
-                self._finish_game()
+                rest = self._finish_game()
+                since += rest
             if self._done % settings.checkpoint_every == 0:
                 self._save()
-            progress.advance(1, f"loss D {loss_d:.2f}, G {loss_g:.2f}")
+            progress.advance(1 + rest, f"loss D {loss_d:.2f}, G {loss_g:.2f}")
         self._write()
 
     def _step(self) -> tuple[float, float]:
@@ -237,13 +233,18 @@ class _Run:
             self._best = self._best.after(evidence, limit, self._done, now)
         return evidence
 
-    def _finish_game(self) -> None:
+    def _finish_game(self) -> int:
+        """Keep the best weights; gives the number of steps that are left out."""
         last = self._adversaries.average.state_dict()
         self._finished.append(dict(self._best.weights) or last)
         self._kept.append(self._best.step or self._done)
         self._best = Best()
+        rest = -self._done % self._steps
+        self._left_out += rest
+        self._done += rest
         if len(self._finished) < len(self._games):
             self._adversaries = self._fresh_adversaries()
+        return rest
 
     def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
         label, names = self._diversities(), self._training.classes
