@@ -82,7 +82,8 @@ def _looks(images: Signed) -> NDArray[np.float64]:
         means = means.reshape(split).mean(axis=axis + 1)
     flat = means.reshape(len(images), -1)
     flat -= flat.mean(axis=1, keepdims=True)
-    return flat / np.maximum(flat.std(axis=1, keepdims=True), _FLAT) / np.sqrt(flat.shape[1])
+    flat /= np.maximum(flat.std(axis=1, keepdims=True), _FLAT) * np.sqrt(flat.shape[1])
+    return np.asarray(flat)
 
 
 @dataclass(frozen=True)

@@ -283,7 +283,7 @@ class RefinerSettings(BaseModel):
 
 
 REFINER: Literal["simulate-and-refine"] = "simulate-and-refine"
-FROM_SCRATCH: Literal["from-scratch"] = "from-scratch"
+FROM_SCRATCH: Literal["small-data"] = "small-data"  # the tag is one of the presets
 
 
 def _which(given: Any) -> str | None:
