@@ -49,6 +49,7 @@ _DCGAN: dict[str, Any] = {
     "penalty": 0.0,
     "penalty_every": 1,
     "augment": 0.0,
+    "augment_target": 0.0,
     "discriminator_steps": 1,
     "images": 60_000,
     "beta1": 0.5,
@@ -73,6 +74,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "penalty": 0.0,
         "penalty_every": 1,
         "augment": 0.0,
+        "augment_target": 0.0,
         "discriminator_steps": 5,
         "batch": 64,
         "images": 60_000,
@@ -94,8 +96,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "penalty": 0.1,
         "penalty_every": 8,
         "augment": 0.8,
+        "augment_target": 0.6,
         "discriminator_steps": 1,
-        "batch": 32,
+        "batch": 16,
         "images": 60_000,
         "learning_rate": 5e-4,
         "beta1": 0.0,
@@ -139,13 +142,14 @@ class GeneratorSettings(BaseModel):
     )
     penalty: float = _by_preset("weight of the gradient penalties R1 and R2; 0 is none", ge=0)
     penalty_every: int = _by_preset("steps between penalties; they are scaled up to match", ge=1)
-    augment: float = _by_preset("probability of each augmentation of a patch", ge=0, le=1)
-    augment_target: float = Field(
-        default=0.0,
+    augment: float = _by_preset(
+        "probability of each augmentation of a patch; given alone, it is not adapted", ge=0, le=1
+    )
+    augment_target: float = _by_preset(
+        "adapt the probability until real patches are told from generated ones this "
+        "well (1 is always); 0 leaves it as it is",
         ge=0,
         lt=1,
-        description="adapt the probability until real patches are told from generated ones this "
-        "well (1 is always); 0 leaves it as it is",
     )
 
     discriminator_steps: int = _by_preset("its updates for one of the generator", ge=1)
@@ -192,7 +196,10 @@ class GeneratorSettings(BaseModel):
     def _fill_from_preset(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        return {**PRESETS.get(given.get("preset", "small-data"), {}), **given}
+        row = PRESETS.get(given.get("preset", "small-data"), {})
+        if "augment" in given:  # whoever asks for a probability gets it, unless told to adapt it
+            row = {**row, "augment_target": 0.0}
+        return {**row, **given}
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
