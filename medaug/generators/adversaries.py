@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medaug.generators import augmentation
+from medaug.generators import augmentation, spectral
 from medaug.generators.learning import Learning, make_ready
 from medaug.generators.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from medaug.generators.networks import Discriminator, Generator
@@ -60,6 +60,8 @@ class Adversaries:
             self.generator = Generator(side, channels, classes, settings)
             self.discriminator = Discriminator(side, channels, classes, settings)
         make_ready([self.generator, self.discriminator], seed, device)
+        if settings.discriminator_norm == "spectral":
+            spectral.bind(self.discriminator, seed)
         self.learning = Learning("generator", self.generator, self.discriminator, settings)
         # (probability of an augmentation, sum of the overfitting seen since it last changed)
         self.augment = torch.tensor([settings.augment, 0.0], dtype=torch.float64)
@@ -72,7 +74,7 @@ class Adversaries:
     def step(
         self, step: int, real: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> tuple[float, float]:
-        """One update of each network.
+        """One update of the discriminator and, once in ``discriminator_steps``, of the generator.
 
         Args:
             step: number of the step, from 0.
@@ -116,12 +118,13 @@ class Adversaries:
         pull[: len(real)] = 0
         self._adapt(step, logits.detach())
         self.learning.apply("discriminator", gradients)
-        of_generator = list(self.generator.parameters())
-        self.learning.apply("generator", torch.autograd.grad(drawn, of_generator, pull))
+        if self._moves_generator(step):
+            of_generator = list(self.generator.parameters())
+            self.learning.apply("generator", torch.autograd.grad(drawn, of_generator, pull))
         return loss_d, loss_g
 
     def _in_turns(
-        self, _: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
+        self, step: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> tuple[float, float]:
         """The discriminator, then the generator; batch statistics never mix real and fake."""
         loss = self.settings.loss
@@ -135,9 +138,14 @@ class Adversaries:
             with torch.no_grad():
                 real_logits = self.discriminator(self._augmented(real, rng), labels)
         loss_g = generator_loss(loss, real_logits, fake_logits)
-        weights = list(self.generator.parameters())
-        self.learning.apply("generator", torch.autograd.grad(loss_g, weights))
+        if self._moves_generator(step):
+            weights = list(self.generator.parameters())
+            self.learning.apply("generator", torch.autograd.grad(loss_g, weights))
         return loss_d.item(), loss_g.item()
+
+    def _moves_generator(self, step: int) -> bool:
+        """Whether both networks are updated in this step, or the discriminator alone."""
+        return (step + 1) % self.settings.discriminator_steps == 0
 
     def _adapt(self, step: int, logits: Tensor) -> None:
         """Augment more while real patches are told from generated ones too well, else less.

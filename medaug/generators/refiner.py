@@ -9,7 +9,7 @@ that judges each small region on its own and knows the class, and pays for every
 Differences from the paper. Beside x, R gets a plane of white noise: what a scanner adds by chance
 cannot be had from a smooth rendering alone. R begins as the identity (its last layer is zero), so
 that nothing need be learnt before the game starts. The two play for the relativistic loss over
-pairs of regions, with R1 on the discriminator, as the `conditional` preset does: only differences
+pairs of regions, with R1 on the discriminator, as the `small-data` preset does: only differences
 of logits count, so that the refiner still learns which change helps where the discriminator is
 certain of every patch. Both players' patches are augmented, since there are few real ones.
 

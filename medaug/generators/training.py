@@ -15,6 +15,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,13 @@ from medaug.domain import Drawn, PatchSet, Window
 from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
-from medaug.generators.diversity import collapse_note, diversity, generated_diversity
+from medaug.generators.diversity import (
+    diversity,
+    generated_diversity,
+    lost_notes,
+    measured,
+    refuse_lost,
+)
 from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness
 from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
 from medaug.generators.refusals import refuse_unfit
@@ -78,7 +85,7 @@ def train_generator(
     Raises:
         CohortError: the patches do not suffice; nothing was written.
         SettingsError: the settings do not fit the patches, and nothing was written; or training
-            diverged, and the last good checkpoint is kept.
+            diverged or collapsed, and the last good checkpoint is kept.
         RunFolderError: ``folder`` holds another run.
     """
     refuse_unfit(training, settings)
@@ -328,16 +335,20 @@ class _Run:
         )
 
     def _write(self) -> None:
-        lines = history.cut_back(self._folder, self._done)
-        last: dict[str, tuple[float, float]] = {}
-        for line in lines:
-            for label, generated in line["diversity"].items():
-                last[label] = (generated, line["diversity_real"][label])
-        notes = [
-            note
-            for label, pair in last.items()
-            if (note := collapse_note(label, *pair)) is not None
-        ]
+        """Write the weights that were kept, unless they draw too few different patches."""
+        network, found = deepcopy(self._adversaries.average), {}
+        for game, weights in zip(self._games, self._finished, strict=True):
+            network.load_state_dict(weights)
+            for condition, label in enumerate(game.classes):
+                real = game.images[game.labels == condition].numpy()
+                name = self._training.classes[label]
+                found[name] = measured(network, condition, self._settings, real)
+        try:
+            refuse_lost(found, self._settings)
+        except SettingsError:
+            self._save()
+            raise
+        notes = lost_notes(found)
         for note in notes:
             logger.warning(note)
         save_generator(

@@ -41,7 +41,7 @@ def patches(seed: int = 5) -> PatchSet:
 def settings(preset: str) -> GeneratorSettings:
     small = {"width": 4, "latent": 8, "batch": 6, "images": 120, "penalty_every": 3}
     often = {"checkpoint_every": 6, "log_every": 4, "device": "cpu"}
-    often |= {"judge_every": 5, "memorised_below": 0.0}
+    often |= {"judge_every": 5, "memorised_below": 0.0, "least_diversity": 0.0}
     return GeneratorSettings(preset=preset, window=(-100, 250), **small, **often)
 
 

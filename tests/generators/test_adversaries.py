@@ -59,13 +59,13 @@ def test_the_penalties_are_r1_and_r2_scaled_up_by_their_rarity(
 
 
 @pytest.mark.parametrize("step", [0, 1])
-@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy"])
-@pytest.mark.parametrize("norm", ["none", "batch"])
+@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy", "hinge"])
+@pytest.mark.parametrize("norm", ["none", "batch", "spectral"])
 def test_the_generator_is_moved_by_its_own_loss(
     norm: str, loss: str, step: int, settings: Chosen
 ) -> None:
     """With one shared pass or in turns: the gradient of the generator's loss by its weights."""
-    penalty = 0.7 if norm == "none" else 0.0
+    penalty = 0.0 if norm == "batch" else 0.7
     pair = adversaries(
         settings(augment=0, loss=loss, penalty=penalty, penalty_every=5, discriminator_norm=norm)
     )
@@ -73,6 +73,7 @@ def test_the_generator_is_moved_by_its_own_loss(
     fake = drawn(pair)
     given, real = judge(fake, LABELS), judge(REAL, LABELS)
     apart = -torch.log(torch.sigmoid(given - real if loss == "relativistic" else given)).mean()
+    apart = -given.mean() if loss == "hinge" else apart
     expected = torch.autograd.grad(apart, list(pair.generator.parameters()), retain_graph=True)
     assert_same(gradients_of(pair, step, fake)["generator"], expected)
 
@@ -88,7 +89,7 @@ def test_both_see_the_same_augmented_patches(settings: Chosen) -> None:
     assert_same(gradients_of(pair, 0, fake)["generator"], expected)
 
 
-@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy"])
+@pytest.mark.parametrize("loss", ["relativistic", "cross-entropy", "hinge"])
 @pytest.mark.parametrize("certain", [-1e3, 1e3])
 def test_a_discriminator_that_is_certain_leaves_finite_gradients(
     certain: float, loss: str, settings: Chosen
@@ -139,9 +140,22 @@ def test_batch_statistics_never_mix_real_and_fake(settings: Chosen) -> None:
     assert_same(gradients_of(pair, 1, drawn(pair))["discriminator"], expected)
 
 
-@pytest.mark.parametrize("preset", ["conditional", "radford-2015"])
+@pytest.mark.parametrize("norm", ["none", "spectral", "batch"])
+def test_the_generator_waits_while_the_discriminator_takes_its_steps(
+    norm: str, settings: Chosen
+) -> None:
+    pair = adversaries(settings(discriminator_norm=norm, penalty=0.0, discriminator_steps=3))
+    moved = {name: [] for name in ("generator", "discriminator")}
+    for step in range(6):
+        gradients = gradients_of(pair, step, drawn(pair))
+        for name in gradients:
+            moved[name].append(step)
+    assert moved == {"generator": [2, 5], "discriminator": [*range(6)]}
+
+
+@pytest.mark.parametrize("preset", ["small-data", "conditional", "radford-2015"])
 def test_a_step_moves_both_networks(preset: str, settings: Chosen) -> None:
-    pair = adversaries(settings(preset=preset))
+    pair = adversaries(settings(preset=preset, discriminator_steps=1))
     before = [p.clone() for p in (*pair.generator.parameters(), *pair.discriminator.parameters())]
     pair.step(1, REAL, LABELS, np.random.default_rng(0))
     after = [*pair.generator.parameters(), *pair.discriminator.parameters()]

@@ -16,19 +16,21 @@ def sigma(logit: float) -> float:
 
 
 def twin(loss: str, who: str) -> float:
-    """Goodfellow 2014 and Jolicoeur-Martineau 2018, pair by pair."""
+    """Goodfellow 2014, Lim and Ye 2017 and Jolicoeur-Martineau 2018, pair by pair."""
     total = 0.0
     for x, z in zip(REAL.tolist(), FAKE.tolist(), strict=True):
         total += {
             ("cross-entropy", "discriminator"): -math.log(sigma(x)) - math.log(1 - sigma(z)),
             ("cross-entropy", "generator"): -math.log(sigma(z)),
+            ("hinge", "discriminator"): max(0, 1 - x) + max(0, 1 + z),
+            ("hinge", "generator"): -z,
             ("relativistic", "discriminator"): -math.log(sigma(x - z)),
             ("relativistic", "generator"): -math.log(sigma(z - x)),
         }[loss, who]
     return total / len(REAL)
 
 
-@pytest.mark.parametrize("loss", ["cross-entropy", "relativistic"])
+@pytest.mark.parametrize("loss", ["cross-entropy", "hinge", "relativistic"])
 def test_losses_are_the_papers(loss: str) -> None:
     assert discriminator_loss(loss, REAL, FAKE).item() == pytest.approx(twin(loss, "discriminator"))
     assert generator_loss(loss, REAL, FAKE).item() == pytest.approx(twin(loss, "generator"))

@@ -12,7 +12,7 @@ def settings(**own: object) -> GeneratorSettings:
 
 
 @pytest.mark.parametrize("side", SIZES)
-@pytest.mark.parametrize(("preset", "channels"), [("conditional", 1), ("radford-2015", 3)])
+@pytest.mark.parametrize(("preset", "channels"), [("small-data", 1), ("radford-2015", 3)])
 def test_every_supported_size(side: int, preset: str, channels: int) -> None:
     start, rungs = ladder(side)
     assert start * 2**rungs == side

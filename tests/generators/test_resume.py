@@ -19,7 +19,7 @@ _spec = spec_from_file_location("interrupted", SCRIPT)
 interrupted = module_from_spec(_spec)
 _spec.loader.exec_module(interrupted)
 
-PRESETS = ("conditional", "frid-adar-2018")
+PRESETS = ("small-data", "conditional", "frid-adar-2018")
 
 
 def lines(folder: Path) -> list[dict]:
@@ -57,7 +57,7 @@ def test_ctrl_c_again_and_again(preset: str, unbroken: dict[str, Path], tmp_path
 
 @pytest.mark.parametrize(
     ("preset", "kind", "at"),
-    [("conditional", "step", 9), ("frid-adar-2018", "step", 15), ("conditional", "writing", 2)],
+    [("small-data", "step", 9), ("frid-adar-2018", "step", 15), ("small-data", "writing", 2)],
 )
 def test_kill_9(preset: str, kind: str, at: int, unbroken: dict[str, Path], tmp_path: Path) -> None:
     threads = str(torch.get_num_threads())
@@ -73,20 +73,20 @@ def test_kill_9(preset: str, kind: str, at: int, unbroken: dict[str, Path], tmp_
 
 
 def test_a_line_cut_off_by_the_kill_is_dropped(unbroken: dict[str, Path], tmp_path: Path) -> None:
-    arguments = tmp_path, "conditional"
+    arguments = tmp_path, "small-data"
     with pytest.raises(KeyboardInterrupt):
         interrupted.train(*arguments, interrupted.Deadly(9, KeyboardInterrupt))
     with (tmp_path / "training.jsonl").open("a") as file:
         file.write('{"step": 10, "ima')
     interrupted.train(*arguments)
-    assert_same(tmp_path, unbroken["conditional"])
+    assert_same(tmp_path, unbroken["small-data"])
 
 
 def test_a_complete_run_is_opened_and_not_trained_again(unbroken: dict[str, Path]) -> None:
-    folder = unbroken["conditional"]
+    folder = unbroken["small-data"]
     before = (folder / "generator.safetensors").stat().st_mtime_ns
     deadly = interrupted.Deadly(1, KeyboardInterrupt)
-    settings = interrupted.settings("conditional")
+    settings = interrupted.settings("small-data")
     train_generator(interrupted.patches(), settings, 3, folder, deadly)
     assert (folder / "generator.safetensors").stat().st_mtime_ns == before
 
@@ -95,8 +95,8 @@ def test_a_complete_run_is_opened_and_not_trained_again(unbroken: dict[str, Path
 def test_a_folder_of_another_run_is_refused(
     complete: bool, unbroken: dict[str, Path], tmp_path: Path
 ) -> None:
-    patches, settings = interrupted.patches(), interrupted.settings("conditional")
-    folder = unbroken["conditional"]
+    patches, settings = interrupted.patches(), interrupted.settings("small-data")
+    folder = unbroken["small-data"]
     if not complete:
         folder = tmp_path
         with pytest.raises(KeyboardInterrupt):
@@ -113,11 +113,11 @@ def test_a_folder_of_another_run_is_refused(
 def test_what_does_not_touch_the_weights_may_change(
     unbroken: dict[str, Path], tmp_path: Path
 ) -> None:
-    settings = interrupted.settings("conditional")
+    settings = interrupted.settings("small-data")
     seldom = settings.model_copy(update={"checkpoint_every": 1000, "log_every": 7})
     train_generator(interrupted.patches(), seldom, 3, tmp_path, tuning=interrupted.tuning())
     weights = [
-        (f / "generator.safetensors").read_bytes() for f in (tmp_path, unbroken["conditional"])
+        (f / "generator.safetensors").read_bytes() for f in (tmp_path, unbroken["small-data"])
     ]
     assert weights[0] == weights[1]
 
@@ -127,4 +127,4 @@ def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"nothing")
     with pytest.raises(RunFolderError, match="cannot be read"):
-        train_generator(interrupted.patches(), interrupted.settings("conditional"), 3, tmp_path)
+        train_generator(interrupted.patches(), interrupted.settings("small-data"), 3, tmp_path)

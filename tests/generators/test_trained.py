@@ -19,7 +19,7 @@ from medaug.generators.training import train_generator
 Trained = tuple[Path, PatchSet, TrainedGenerator]
 
 
-@pytest.fixture(scope="module", params=["conditional", "frid-adar-2018"])
+@pytest.fixture(scope="module", params=["small-data", "frid-adar-2018"])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("marker-in-the-path") / request.param
 

@@ -34,10 +34,20 @@ class TestSettings:
         assert changed.learning_rate == 0.5
         assert GeneratorSettings.model_validate(settings.model_dump(mode="json")) == settings
 
+    def test_a_probability_that_is_asked_for_is_not_adapted(self) -> None:
+        assert GeneratorSettings(window=(0, 1)).augment_target > 0
+        assert GeneratorSettings(window=(0, 1), augment=0.3).augment_target == 0
+        both = GeneratorSettings(window=(0, 1), augment=0.3, augment_target=0.5)
+        assert (both.augment, both.augment_target) == (0.3, 0.5)
+
+    def test_few_patients_are_the_default(self) -> None:
+        assert GeneratorSettings(window=(0, 1)).preset == "small-data"
+        assert list(PRESETS) == ["radford-2015", "frid-adar-2018", "conditional", "small-data"]
+
     @pytest.mark.parametrize(
         ("wrong", "says"),
         [
-            ({"preset": "stylegan"}, "radford-2015"),
+            *(({"preset": "stylegan"}, one) for one in PRESETS),
             ({"window": (5, 5)}, "low must be below high"),
             ({"widht": 3}, "widht"),
             ({"width": None}, "width"),

@@ -16,7 +16,7 @@ def settings() -> dict[str, Any]:
         "patching": {"size": 64, "mm_per_pixel": 1.0, "margin_mm": 8.0, "slices": "largest"},
         "cohort": {"fractions": [0.5, 0.25, 0.25]},
         "generator": {
-            "preset": "conditional",
+            "preset": "small-data",
             "images": 115200,
             "batch": 64,
             "window": [-100, 200],
