@@ -11,10 +11,10 @@ training ends early where it begins to learn its patients by heart; see `evidenc
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,29 +24,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medaug.atomic import remove, remove_partials
 from medaug.domain import Drawn, PatchSet, Window
-from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
 from medaug.generators.diversity import collapse_note, diversity, generated_diversity
-from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness
-from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
-from medaug.generators.refusals import refuse_unfit
-from medaug.generators.settings import GeneratorSettings
-from medaug.generators.trained import (
-    CONFIG,
-    TrainedGenerator,
-    draw,
-    load_generator,
-    save_generator,
+from medaug.generators.evidence import (
+    PATIENCE,
+    SAMPLES,
+    Best,
+    Evidence,
+    Tuning,
+    Witness,
+    by_heart_notes,
 )
+from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
+from medaug.generators.networks import Generator
+from medaug.generators.refusals import refuse_unfit
+from medaug.generators.running import completed, device_of, refuse_not_finite, warned
+from medaug.generators.settings import GeneratorSettings
+from medaug.generators.trained import TrainedGenerator, draw, load_generator, save_generator
 from medaug.progress import Progress, Silent
 
-logger = logging.getLogger(__name__)
-
 SHEET = 16  # samples of each class on a sample sheet
-PATIENCE = 3  # judgements in a row that must find training patients learnt by heart
 Sheets = Callable[[int, dict[str, Drawn]], None]
 
 
@@ -83,20 +82,13 @@ def train_generator(
     """
     refuse_unfit(training, settings)
     identity = checkpoint.identity_of(training.digest, settings, seed)
-    if tuning is not None:
-        identity["tuning patches"] = tuning.patches.digest
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_partials(folder)
-    if not (folder / CONFIG).is_file():
+    identity["tuning patches"] = "none" if tuning is None else tuning.patches.digest
+
+    def train() -> None:
         run = _Run(training, settings, seed, folder, identity, tuning)
         run.proceed(progress or Silent(), on_samples)
-    generator = load_generator(folder)
-    record = generator.record
-    found = checkpoint.identity_of(record.patches_digest, generator.settings, record.seed)
-    expected = checkpoint.identity_of(training.digest, settings, seed)
-    checkpoint.refuse_other_run(folder, found, expected)
-    remove(folder / checkpoint.FOLDER)
-    return generator
+
+    return completed(folder, identity, train, load_generator)
 
 
 @dataclass(frozen=True)
@@ -148,7 +140,7 @@ class _Run:
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
         self._folder, self._identity = folder, identity
-        self._device = torch.device(_device(settings))
+        self._device = device_of(settings)
         self._window = Window(*settings.window)
         self._witness = None if tuning is None else Witness(training, tuning, self._window)
         every = tuple(range(len(training.classes)))
@@ -212,8 +204,7 @@ class _Run:
         )
         self._done += 1
         self._losses.append(losses)
-        if not all(map(math.isfinite, losses)):
-            self._diverged("the loss is")
+        refuse_not_finite([torch.tensor(losses)], "the loss", self._done)
         return losses
 
     def _judge(self) -> Evidence | None:
@@ -247,7 +238,7 @@ class _Run:
         return rest
 
     def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
-        label, names = self._diversities(), self._training.classes
+        diversities = self._diversities(self._game, self._adversaries.average)
         loss_d, loss_g = np.mean(self._losses, axis=0)
         self._losses = []
         line: dict[str, Any] = {
@@ -257,8 +248,8 @@ class _Run:
             "loss_g": float(loss_g),
             "augment": round(self._adversaries.augment[0].item(), 4),
             "images_per_second": round(images_per_second, 1),
-            "diversity": {names[at]: generated for at, (generated, _) in label.items()},
-            "diversity_real": {names[at]: real for at, (_, real) in label.items()},
+            "diversity": {label: generated for label, (generated, _) in diversities.items()},
+            "diversity_real": {label: real for label, (_, real) in diversities.items()},
         }
         if evidence is not None:
             line |= {"distance": evidence.distance, "memorised": evidence.memorised}
@@ -269,11 +260,10 @@ class _Run:
         """Real patches shown so far, repeats counted."""
         return (self._done - self._left_out) * self._settings.batch
 
-    def _diversities(self) -> dict[int, tuple[float, float]]:
-        """Generated and real diversity of each class of the game."""
-        game, network = self._game, self._adversaries.average
+    def _diversities(self, game: _Game, network: Generator) -> dict[str, tuple[float, float]]:
+        """Generated and real diversity of each class of a game."""
         return {
-            label: (
+            self._training.classes[label]: (
                 generated_diversity(network, condition, self._settings),
                 diversity(image_of(game.images[game.labels == condition].numpy(), self._settings)),
             )
@@ -293,8 +283,7 @@ class _Run:
         tensors = {f"now.{name}": value for name, value in self._adversaries.state().items()}
         for index, weights in enumerate(self._finished):
             tensors |= {f"{index}.{name}": value for name, value in weights.items()}
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            self._diverged("a weight is")
+        refuse_not_finite(tensors.values(), "a weight", self._done)
         tensors |= {f"best.{name}": value for name, value in self._best.state().items()}
         tensors["kept"] = torch.tensor([self._left_out, *self._kept])
         tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
@@ -316,43 +305,32 @@ class _Run:
                 self._adversaries.restore(checkpoint.below("now.", found.tensors))
         history.cut_back(self._folder, self._done)
 
-    def _diverged(self, what: str) -> None:
-        raise SettingsError(
-            Fault(
-                "generator",
-                f"training diverged: {what} not finite at step {self._done}; "
-                "the last good checkpoint is kept",
-                "",
-                "lower generator.learning_rate and train in another folder",
-            )
-        )
-
     def _write(self) -> None:
         lines = history.cut_back(self._folder, self._done)
-        last: dict[str, tuple[float, float]] = {}
-        for line in lines:
-            for label, generated in line["diversity"].items():
-                last[label] = (generated, line["diversity_real"][label])
-        notes = [
-            note
-            for label, pair in last.items()
-            if (note := collapse_note(label, *pair)) is not None
-        ]
-        for note in notes:
-            logger.warning(note)
+        limit, kept = self._settings.memorised_below, self._kept_diversities()
+        notes = [collapse_note(label, *pair) for label, pair in kept.items()]
+        for index, (game, step) in enumerate(zip(self._games, self._kept, strict=True)):
+            names = [self._training.classes[label] for label in game.classes]
+            own = [line for line in lines if (line["step"] - 1) // self._steps == index]
+            end = (index + 1) * self._steps
+            notes += by_heart_notes(", ".join(names), own, step, end, limit)
         save_generator(
             self._folder,
             self._finished,
             self._training,
             self._settings,
             self._seed,
+            self._identity,
             self._shown,
-            notes,
+            warned(notes),
             self._kept,
         )
 
-
-def _device(settings: GeneratorSettings) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+    def _kept_diversities(self) -> dict[str, tuple[float, float]]:
+        """Generated and real diversity of each class, of the weights that are kept."""
+        network = deepcopy(self._adversaries.average)
+        kept: dict[str, tuple[float, float]] = {}
+        for game, weights in zip(self._games, self._finished, strict=True):
+            network.load_state_dict(weights)
+            kept |= self._diversities(game, network)
+        return kept
