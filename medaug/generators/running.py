@@ -14,6 +14,7 @@ from medaug.atomic import remove, remove_partials
 from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint
 from medaug.generators.folder import CONFIG, read_folder
+from medaug.generators.processes import ALONE, Processes
 from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def completed(
     identity: Mapping[str, str],
     train: Callable[[], None],
     opened: Callable[[Path], Opened],
+    processes: Processes = ALONE,
 ) -> Opened:
     """Train, or continue, or open what is already complete.
 
@@ -33,23 +35,31 @@ def completed(
         identity: of the run, as `checkpoint.identity_of` gives it.
         train: runs every step that is left and writes ``config.json`` last.
         opened: gives what is in the folder.
+        processes: that train; only the first writes.
 
     Raises:
         RunFolderError: ``folder`` holds another run.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_partials(folder)
-    if not (folder / CONFIG).is_file():
+    if processes.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partials(folder)
+    if not processes.told((folder / CONFIG).is_file()):
         train()
+        processes.told()  # the first is ready once it has written
     config, _ = read_folder(folder)
     checkpoint.refuse_other_run(folder, config["identity"], identity)
     result = opened(folder)
-    remove(folder / checkpoint.FOLDER)
+    if processes.first:
+        remove(folder / checkpoint.FOLDER)
     return result
 
 
-def device_of(settings: GeneratorSettings | RefinerSettings) -> torch.device:
-    """Where to train."""
+def device_of(
+    settings: GeneratorSettings | RefinerSettings, processes: Processes = ALONE
+) -> torch.device:
+    """Where this process trains."""
+    if processes.device is not None:
+        return processes.device
     if settings.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(settings.device)

@@ -39,6 +39,7 @@ from medaug.generators.evidence import (
 )
 from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
 from medaug.generators.networks import Generator
+from medaug.generators.processes import ALONE, Processes
 from medaug.generators.refusals import refuse_unfit
 from medaug.generators.running import completed, device_of, refuse_not_finite, warned
 from medaug.generators.settings import GeneratorSettings
@@ -57,6 +58,7 @@ def train_generator(
     progress: Progress | None = None,
     on_samples: Sheets | None = None,
     tuning: Tuning | None = None,
+    processes: Processes = ALONE,
 ) -> TrainedGenerator:
     """Train, or continue, or open what is already complete.
 
@@ -70,6 +72,8 @@ def train_generator(
         on_samples: is called now and then with the step and, for each class that is being
             learnt, patches in the unit of ``training``; always from the same latents.
         tuning: patients to judge by; without them the last weights are taken.
+        processes: that train together, as `processes.together` gives them; every one of them
+            calls this function with the same arguments, and only the first writes.
 
     Returns:
         What `trained.load_generator` gives for ``folder``.
@@ -85,10 +89,10 @@ def train_generator(
     identity["tuning patches"] = "none" if tuning is None else tuning.patches.digest
 
     def train() -> None:
-        run = _Run(training, settings, seed, folder, identity, tuning)
+        run = _Run(training, settings, seed, folder, identity, tuning, processes)
         run.proceed(progress or Silent(), on_samples)
 
-    return completed(folder, identity, train, load_generator)
+    return completed(folder, identity, train, load_generator, processes)
 
 
 @dataclass(frozen=True)
@@ -137,12 +141,15 @@ class _Run:
         folder: Path,
         identity: dict[str, str],
         tuning: Tuning | None,
+        processes: Processes,
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
+        self._processes = processes
         self._folder, self._identity = folder, identity
-        self._device = device_of(settings)
+        self._device = device_of(settings, processes)
         self._window = Window(*settings.window)
-        self._witness = None if tuning is None else Witness(training, tuning, self._window)
+        asked = tuning if processes.first else None
+        self._witness = None if asked is None else Witness(training, asked, self._window)
         every = tuple(range(len(training.classes)))
         groups = [(label,) for label in every] if settings.one_per_class else [every]
         self._games = [_Game.of(training, group, settings, self._window) for group in groups]
@@ -165,7 +172,13 @@ class _Run:
         drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
         side, channels = self._training.images.shape[2], channels_of(self._training, self._settings)
         return Adversaries(
-            side, channels, len(self._game.classes), self._settings, int(drawn), self._device
+            side,
+            channels,
+            len(self._game.classes),
+            self._settings,
+            int(drawn),
+            self._device,
+            self._processes,
         )
 
     def proceed(self, progress: Progress, on_samples: Sheets | None) -> None:
@@ -173,17 +186,20 @@ class _Run:
         settings, total = self._settings, self._steps * len(self._games)
         progress.start("training the generator", total)
         progress.advance(self._done)
-        began, since = time.perf_counter(), self._done
+        began, since, first = time.perf_counter(), self._done, self._processes.first
         while self._done < total:
             loss_d, loss_g = self._step()
             last = self._done % self._steps == 0
-            evidence = self._judge() if self._done % settings.judge_every == 0 or last else None
+            judged = self._done % settings.judge_every == 0 or last
+            evidence = self._judge() if judged else None
             if self._done % settings.log_every == 0 or evidence or last:
                 shown = (self._done - since) * settings.batch
                 self._log(shown / (time.perf_counter() - began), evidence)
                 began, since = time.perf_counter(), self._done
-            last, rest = last or self._best.by_heart == PATIENCE, 0
-            if on_samples and (self._done % settings.sample_sheet_every == 0 or last):
+            if judged:
+                last = bool(self._processes.told(last or self._best.by_heart == PATIENCE))
+            rest = 0
+            if on_samples and first and (self._done % settings.sample_sheet_every == 0 or last):
                 on_samples(self._done, self._sheet())
             if last:
                 rest = self._finish_game()
@@ -198,14 +214,16 @@ class _Run:
         game, settings = self._game, self._settings
         # Streams of lengths 2 and 3 differ, as the last number here is never 0.
         rng = np.random.default_rng((self._seed, len(self._finished), self._done + 1))
-        images, labels = game.shown(settings.batch, rng)
-        losses = self._adversaries.step(
+        images, labels = map(self._processes.part, game.shown(settings.batch, rng))
+        own = self._adversaries.step(
             self._done % self._steps, images.to(self._device), labels.to(self._device), rng
         )
+        mean = torch.tensor(own, dtype=torch.float64)
+        loss_d, loss_g = losses = tuple(self._processes.mean([mean])[0].tolist())
         self._done += 1
         self._losses.append(losses)
         refuse_not_finite([torch.tensor(losses)], "the loss", self._done)
-        return losses
+        return loss_d, loss_g
 
     def _judge(self) -> Evidence | None:
         """What the tuning patients say of the averaged weights, which are kept if the best."""
@@ -238,9 +256,11 @@ class _Run:
         return rest
 
     def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
-        diversities = self._diversities(self._game, self._adversaries.average)
         loss_d, loss_g = np.mean(self._losses, axis=0)
         self._losses = []
+        if not self._processes.first:
+            return
+        diversities = self._diversities(self._game, self._adversaries.average)
         line: dict[str, Any] = {
             "step": self._done,
             "images": self._shown,
@@ -284,6 +304,8 @@ class _Run:
         for index, weights in enumerate(self._finished):
             tensors |= {f"{index}.{name}": value for name, value in weights.items()}
         refuse_not_finite(tensors.values(), "a weight", self._done)
+        if not self._processes.first:
+            return
         tensors |= {f"best.{name}": value for name, value in self._best.state().items()}
         tensors["kept"] = torch.tensor([self._left_out, *self._kept])
         tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
@@ -303,9 +325,12 @@ class _Run:
             if len(self._finished) < len(self._games):
                 self._adversaries = self._fresh_adversaries()
                 self._adversaries.restore(checkpoint.below("now.", found.tensors))
-        history.cut_back(self._folder, self._done)
+        if self._processes.first:
+            history.cut_back(self._folder, self._done)
 
     def _write(self) -> None:
+        if not self._processes.first:
+            return
         lines = history.cut_back(self._folder, self._done)
         limit, kept = self._settings.memorised_below, self._kept_diversities()
         notes = [collapse_note(label, *pair) for label, pair in kept.items()]
