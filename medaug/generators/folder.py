@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medaug.domain import PatientKey, TrainingRecord, Unit, Window
+from medaug.domain import Ancestor, PatientKey, TrainingRecord, Unit, Window
 from medaug.errors import Fault, RunFolderError
 
 WEIGHTS = "generator.safetensors"
@@ -88,9 +88,16 @@ def read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
             seed=record["seed"],
             images_shown=record["images_shown"],
             patients_known=record["patients_known"],
+            # Absent where the run was made before a generator could begin from another.
+            ancestors=tuple(map(_ancestor, record.get("ancestors", ()))),
         ),
         "notes": tuple(config["notes"]),
     }
+
+
+def _ancestor(recorded: dict[str, Any]) -> Ancestor:
+    patients = frozenset(map(PatientKey, recorded["patients"]))
+    return Ancestor(**{**recorded, "patients": patients})
 
 
 def sha256(path: Path) -> str:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medaug.atomic import replacing, write_json
-from medaug.domain import Drawn, PatchSet
+from medaug.domain import Ancestor, Drawn, PatchSet
 from medaug.generators.adversaries import latents
 from medaug.generators.checkpoint import below
 from medaug.generators.folder import CONFIG, WEIGHTS, Described, read_folder, sha256
@@ -86,6 +86,7 @@ def save_generator(
     images_shown: int,
     notes: Sequence[str],
     kept_steps: Sequence[int],
+    ancestors: Sequence[Ancestor] = (),
 ) -> None:
     """Write the weights, then ``config.json``, whose presence says that training is complete."""
     weights = {
@@ -103,17 +104,25 @@ def save_generator(
         "unit": training.unit.value,
         "modality": training.modality,
         "mm_per_pixel": sizes.most_common(1)[0][0],
-        "settings": settings.model_dump(mode="json"),
+        # Where the weights that it began from lie is no part of it; their digest is below.
+        "settings": settings.model_dump(mode="json", exclude={"init", "init_is_public"}),
         "notes": list(notes),
         "kept_steps": list(kept_steps),
         "identity": dict(identity),
         "record": {
-            "patients": sorted(key.token for key in training.patient_order),
+            "patients": sorted(
+                key.token
+                for key in frozenset(training.patients).union(*(one.patients for one in ancestors))
+            ),
             "patches_digest": training.digest,
             "weights_digest": sha256(folder / WEIGHTS),
             "seed": seed,
             "images_shown": images_shown,
             "patients_known": training.patients_known,
+            "ancestors": [
+                vars(one) | {"patients": sorted(key.token for key in one.patients)}
+                for one in ancestors
+            ],
         },
     }
     write_json(folder / CONFIG, config)

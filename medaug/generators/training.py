@@ -27,6 +27,7 @@ from torch import Tensor
 from medaug.domain import Drawn, PatchSet, Window
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
+from medaug.generators.beginning import Beginning, beginning
 from medaug.generators.diversity import collapse_note, diversity, generated_diversity
 from medaug.generators.evidence import (
     PATIENCE,
@@ -84,12 +85,14 @@ def train_generator(
             diverged, and the last good checkpoint is kept.
         RunFolderError: ``folder`` holds another run.
     """
-    refuse_unfit(training, settings)
+    begins, faults = beginning(training, settings)
+    refuse_unfit(training, settings, faults)
     identity = checkpoint.identity_of(training.digest, settings, seed)
+    identity["weights to begin from"] = "none" if begins is None else begins.weights_digest
     identity["tuning patches"] = "none" if tuning is None else tuning.patches.digest
 
     def train() -> None:
-        run = _Run(training, settings, seed, folder, identity, tuning, processes)
+        run = _Run(training, settings, seed, folder, identity, tuning, processes, begins)
         run.proceed(progress or Silent(), on_samples)
 
     return completed(folder, identity, train, load_generator, processes)
@@ -142,9 +145,10 @@ class _Run:
         identity: dict[str, str],
         tuning: Tuning | None,
         processes: Processes,
+        begins: Beginning | None,
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
-        self._processes = processes
+        self._processes, self._begins = processes, begins
         self._folder, self._identity = folder, identity
         self._device = device_of(settings, processes)
         self._window = Window(*settings.window)
@@ -171,7 +175,7 @@ class _Run:
     def _fresh_adversaries(self) -> Adversaries:
         drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
         side, channels = self._training.images.shape[2], channels_of(self._training, self._settings)
-        return Adversaries(
+        fresh = Adversaries(
             side,
             channels,
             len(self._game.classes),
@@ -180,6 +184,11 @@ class _Run:
             self._device,
             self._processes,
         )
+        if self._begins is not None:
+            weights = self._begins.weights(len(self._finished))
+            fresh.generator.load_state_dict(weights)
+            fresh.average.load_state_dict(weights)
+        return fresh
 
     def proceed(self, progress: Progress, on_samples: Sheets | None) -> None:
         """Run every step that is left, then write the generator."""
@@ -349,6 +358,7 @@ class _Run:
             self._shown,
             warned(notes),
             self._kept,
+            () if self._begins is None else self._begins.ancestors,
         )
 
     def _kept_diversities(self) -> dict[str, tuple[float, float]]:
