@@ -42,6 +42,7 @@ def lines(folder: Path) -> list[dict]:
     return list(map(json.loads, (folder / "training.jsonl").read_text().splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preset", PRESETS)
 def test_two_processes_give_the_losses_of_one(
     preset: str, trained: dict[tuple[int, str], Path]
