@@ -14,7 +14,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,6 +54,13 @@ Dask = Annotated[
         "The result is the same.",
     ),
 ]
+Devices = Annotated[
+    int,
+    typer.Option(min=1, help="Train in this many processes on each machine, a device for each."),
+]
+Nodes = Annotated[
+    int, typer.Option(min=1, help="Train on this many machines; see docs/road for their variables.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -88,9 +95,11 @@ def run(
     settings: Settings = None,
     redo: Redo = False,
     dask: Dask = None,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
 ) -> None:
     """Walk the road on real files, from patches to the verdict."""
-    _run_until("evaluate", pipeline, out, data, settings, redo, dask)
+    _run_until("evaluate", pipeline, out, data, settings, redo, dask, devices, nodes)
     _say_verdict(out)
     typer.echo(out / "report.html")
 
@@ -192,7 +201,21 @@ def _station(name: str, help_text: str) -> None:
     app.command(name, help=help_text)(command)
 
 
-_station("train", "Train the generator.")
+@app.command()
+def train(
+    pipeline: Pipeline,
+    out: Out,
+    data: Data = None,
+    settings: Settings = None,
+    redo: Redo = False,
+    devices: Devices = 1,
+    nodes: Nodes = 1,
+) -> None:
+    """Train the generator."""
+    _run_until("train", pipeline, out, data, settings, redo, None, devices, nodes)
+    typer.echo(out)
+
+
 _station("release", "Pass candidates through the gate; write what may leave.")
 
 
@@ -252,13 +275,22 @@ def _run_until(
     settings: list[str] | None,
     redo: bool,
     dask: str | None = None,
+    devices: int = 1,
+    nodes: int = 1,
 ) -> None:
     from medaug.config import load_pipeline
-    from medaug.pipeline import run_pipeline
+    from medaug.generators.processes import together
+    from medaug.pipeline import follow, run_pipeline
 
     config = load_pipeline(pipeline, settings or (), data)
-    with _progress() as progress:
-        run_pipeline(config, out, station, progress, redo, dask)
+    with together(config.generator, devices, nodes) as processes:
+        if not processes.first:
+            # An error that is the input's is the same in every process; the first tells it.
+            with suppress(MedaugError):
+                follow(config, out, processes)
+            raise typer.Exit
+        with _progress() as progress:
+            run_pipeline(config, out, station, progress, redo, dask, processes)
 
 
 def _progress() -> Any:

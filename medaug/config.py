@@ -17,7 +17,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.export.settings import ExportSettings
-from medaug.generators.settings import FROM_SCRATCH, REFINER, AnyGeneratorSettings
+from medaug.generators.beginning import init_digest
+from medaug.generators.settings import (
+    FROM_SCRATCH,
+    REFINER,
+    AnyGeneratorSettings,
+    GeneratorSettings,
+)
 from medaug.patching.settings import PatchingSettings
 from medaug.privacy.settings import PrivacySettings
 from medaug.readers.settings import SourceSettings
@@ -60,8 +66,10 @@ class PipelineConfig(BaseModel):
     evaluation: EvaluationSettings = EvaluationSettings()
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as JSON, without the paths of this site."""
+        """Every setting as JSON; the digest of what is begun from, no paths of this site."""
         document: dict[str, Any] = self.model_dump(mode="json", exclude={"data", "site_key"})
+        if isinstance(self.generator, GeneratorSettings) and self.generator.init is not None:
+            document["generator"]["init"] = init_digest(self.generator.init)
         return document
 
 
@@ -81,8 +89,8 @@ def load_pipeline(
     Args:
         name_or_path: a YAML file, or the name of one in `SHIPPED` (``liver_ct``).
         overrides: ``key.path=value`` strings; the value is read as YAML.
-        data: replaces ``data`` of the file. A relative ``data`` in the file is taken from the
-            file's folder.
+        data: replaces ``data`` of the file. A relative ``data`` or ``generator.init`` in the
+            file is taken from the file's folder.
 
     Raises:
         SettingsError: with every fault found.
@@ -98,7 +106,10 @@ def load_pipeline(
         raise SettingsError(*_faults(where, error)) from None
     if data is None and config.data is not None:
         data = path.parent / config.data
-    return config.model_copy(update={"data": data})
+    generator = config.generator
+    if isinstance(generator, GeneratorSettings) and generator.init is not None:
+        generator = generator.model_copy(update={"init": path.parent / generator.init})
+    return config.model_copy(update={"data": data, "generator": generator})
 
 
 def require_data(config: PipelineConfig, where: str) -> Path:

@@ -24,6 +24,7 @@ from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import digest_of, split_patients
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError
+from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
 from medaug.stations import STATIONS, Run
 
@@ -40,6 +41,7 @@ def run_pipeline(
     progress: Progress | None = None,
     redo: bool = False,
     dask: str | None = None,
+    processes: Processes = ALONE,
 ) -> Path:
     """Run the stations up to ``last``, skipping what is done, and write the report.
 
@@ -50,6 +52,7 @@ def run_pipeline(
         progress: who is told.
         redo: replace results that were made with other settings or files.
         dask: where the studies are read (see `medaug.workers`); the result is the same.
+        processes: that train the generator (see `medaug.generators.processes`).
 
     Returns:
         The report's path.
@@ -61,7 +64,7 @@ def run_pipeline(
     """
     from medaug.report.page import write_report
 
-    run = Run(config, folder, progress or Silent(), dask)
+    run = Run(config, folder, progress or Silent(), dask, processes)
     stamps = _stamps(run)
     journal = _open(run)
     names = [station.name for station in STATIONS]
@@ -99,6 +102,13 @@ def run_pipeline(
         write_report(folder)
         raise
     return write_report(folder)
+
+
+def follow(config: PipelineConfig, folder: Path, processes: Processes) -> None:
+    """What every process but the first does: train when the first does, and write nothing."""
+    train = next(station for station in STATIONS if station.name == "train")
+    while processes.called():
+        train.work(Run(config, folder, Silent(), processes=processes))
 
 
 def _open(run: Run) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from medaug.domain import (
     split_patients,
 )
 from medaug.domain.cohort import PARTS
+from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
 
 if TYPE_CHECKING:
@@ -51,12 +52,16 @@ _GONE = "since it was inspected, its mask has changed"
 
 @dataclass(frozen=True)
 class Run:
-    """A pipeline and the folder its results go to; ``dask`` as in `medaug.workers`."""
+    """A pipeline and the folder its results go to.
+
+    ``dask`` is as in `medaug.workers`, ``processes`` as in `medaug.generators.processes`.
+    """
 
     config: PipelineConfig
     folder: Path
     progress: Progress
     dask: str | None = None
+    processes: Processes = ALONE
 
     @property
     def window(self) -> Window:
@@ -174,10 +179,11 @@ def _split(run: Run) -> None:
 def _train(run: Run) -> None:
     from medaug.generators.settings import RefinerSettings
 
-    if isinstance(run.config.generator, RefinerSettings):
-        _train_refiner(run, run.config.generator)
-    else:
-        _train_from_scratch(run, run.config.generator)
+    with run.processes.training():
+        if isinstance(run.config.generator, RefinerSettings):
+            _train_refiner(run, run.config.generator)
+        else:
+            _train_from_scratch(run, run.config.generator)
 
 
 def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
@@ -201,6 +207,7 @@ def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
         run.progress,
         draw_sheets,
         Tuning(tuning, _distances(tuning, run.window)),
+        run.processes,
     )
 
 

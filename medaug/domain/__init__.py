@@ -7,6 +7,7 @@ from medaug.domain.geometry import Geometry, lps_to_ras
 from medaug.domain.lesion import Case, CodedConcept, Lesion, PatientKey
 from medaug.domain.patch import LesionPatch, PatchLocation, PatchSet
 from medaug.domain.synthetic import (
+    Ancestor,
     Candidates,
     CheckResult,
     Drawn,
@@ -19,6 +20,7 @@ from medaug.domain.synthetic import (
 from medaug.domain.volume import Region, Rescale, Unit, Volume, Window
 
 __all__ = [
+    "Ancestor",
     "Candidates",
     "Case",
     "CheckResult",

@@ -22,17 +22,37 @@ from medaug.errors import DisclosureError
 
 
 @dataclass(frozen=True)
+class Ancestor:
+    """A generator from whose weights another one began.
+
+    Attributes:
+        patients: keys of every patient that it, or one that it began from, was trained on. Keys
+            made with another site's key cannot be compared with those of this site.
+        patches_digest: as in its `TrainingRecord`.
+        weights_digest: the same.
+        public: the site declares that it saw public or rendered data only.
+    """
+
+    patients: frozenset[PatientKey]
+    patches_digest: str
+    weights_digest: str
+    public: bool
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
     """What a generator saw. Stays inside the hospital: it lists patient keys.
 
     Attributes:
-        patients: keys of every patient whose patches were trained on.
+        patients: keys of every patient whose patches were trained on, those of ``ancestors``
+            among them.
         patches_digest: `PatchSet.digest` of the training part.
         weights_digest: SHA-256 of the weights.
         settings: generator settings as resolved, JSON-able.
         seed: of the training run.
         images_shown: number of real images shown, repeats counted.
         patients_known: as in the `PatchSet`.
+        ancestors: generators that it began from, the first one first.
     """
 
     patients: frozenset[PatientKey]
@@ -42,6 +62,7 @@ class TrainingRecord:
     seed: int
     images_shown: int
     patients_known: bool = True
+    ancestors: tuple[Ancestor, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ work of taking turns. With batch normalisation they take turns.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from medaug.generators import augmentation, spectral
 from medaug.generators.learning import Learning, make_ready
 from medaug.generators.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from medaug.generators.networks import Discriminator, Generator
+from medaug.generators.processes import ALONE, Processes
 from medaug.generators.settings import GeneratorSettings
 
 _TRIFLE = 1e-12
@@ -53,8 +55,10 @@ class Adversaries:
         settings: GeneratorSettings,
         seed: int,
         device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
         self.settings = settings
+        self._processes = processes
         self.device = device
         with torch.device("meta"):  # no draw from torch's global stream
             self.generator = Generator(side, channels, classes, settings)
@@ -62,7 +66,9 @@ class Adversaries:
         make_ready([self.generator, self.discriminator], seed, device)
         if settings.discriminator_norm == "spectral":
             spectral.bind(self.discriminator, seed)
-        self.learning = Learning("generator", self.generator, self.discriminator, settings)
+        self.learning = Learning(
+            "generator", self.generator, self.discriminator, settings, processes
+        )
         # (probability of an augmentation, sum of the overfitting seen since it last changed)
         self.augment = torch.tensor([settings.augment, 0.0], dtype=torch.float64)
 
@@ -78,7 +84,8 @@ class Adversaries:
 
         Args:
             step: number of the step, from 0.
-            real: (patch, channel, row, column) in [-1, 1]; the mask, if any, is the last channel.
+            real: (patch, channel, row, column) in [-1, 1], the part of this process; the mask, if
+                any, is the last channel.
             labels: (patch,) their classes; the generated patches get the same.
             rng: all chance of this step.
 
@@ -86,7 +93,8 @@ class Adversaries:
             The losses of the discriminator (without penalties) and of the generator, each
             before its update.
         """
-        noise = torch.from_numpy(latents(len(real), self.settings, rng)).to(self.device)
+        drawn = latents(len(real) * self._processes.size, self.settings, rng)
+        noise = self._processes.part(torch.from_numpy(drawn)).to(self.device)
         fake = self.generator(noise, labels)
         mixes = self.settings.discriminator_norm == "batch"
         play = self._in_turns if mixes else self._together
@@ -98,7 +106,7 @@ class Adversaries:
         self, step: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
     ) -> tuple[float, float]:
         settings = self.settings
-        drawn = self._augmented(torch.cat([real, fake]), rng)
+        drawn = self._augmented(torch.cat([real, fake]), rng, 2)
         images = drawn.detach().requires_grad_()
         logits = self.discriminator(images, torch.cat([labels, labels]))
         loss_d, slope_d = _slope(discriminator_loss, settings.loss, logits)
@@ -128,7 +136,7 @@ class Adversaries:
     ) -> tuple[float, float]:
         """The discriminator, then the generator; batch statistics never mix real and fake."""
         loss = self.settings.loss
-        images = self._augmented(torch.cat([real, fake.detach()]), rng).chunk(2)
+        images = self._augmented(torch.cat([real, fake.detach()]), rng, 2).chunk(2)
         loss_d = discriminator_loss(loss, *(self.discriminator(half, labels) for half in images))
         weights = list(self.discriminator.parameters())
         self.learning.apply("discriminator", torch.autograd.grad(loss_d, weights))
@@ -156,19 +164,25 @@ class Adversaries:
         if not self.settings.augment_target:
             return
         real, fake = logits.chunk(2)
-        self.augment[1] += (real - fake).sign().mean().double().cpu()
+        (overfitting,) = self._processes.mean([(real - fake).sign().mean()])
+        self.augment[1] += overfitting.double().cpu()
         if (step + 1) % _ADAPT_EVERY == 0:
             too_well = self.augment[1] / _ADAPT_EVERY > self.settings.augment_target
-            stride = _ADAPT_EVERY * len(real) / _ADAPT_OVER
+            stride = _ADAPT_EVERY * len(real) * self._processes.size / _ADAPT_OVER
             self.augment[0] += stride if too_well else -stride
             self.augment[0].clamp_(0, MOST_AUGMENT)
             self.augment[1] = 0
 
-    def _augmented(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+    def _augmented(self, images: Tensor, rng: np.random.Generator, groups: int = 1) -> Tensor:
+        """Augment ``groups`` parts of a batch (groups * patch, …), drawn for the whole batch."""
         probability = self.augment[0].item()
         if not probability:
             return images
-        what = augmentation.draw(len(images), images.shape[-1], probability, rng)
+        count = len(images) * self._processes.size
+        what = augmentation.draw(count, images.shape[-1], probability, rng)
+        what = replace(
+            what, **{name: self._processes.part(of, groups) for name, of in vars(what).items()}
+        )
         return augmentation.apply(images, what, self.settings.draws_masks)
 
     def state(self) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ shading count, noise and overall brightness do not.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +31,8 @@ SAMPLES = 128
 """Patches drawn of each class for a judgement."""
 FEWEST = 5
 """Tuning patches of a class below which nothing is said of it."""
+PATIENCE = 3
+"""Judgements in a row that must find training patients learnt by heart to end training."""
 _DRAWS = 20
 _BLOCKS = 16
 
@@ -104,6 +107,39 @@ class Best:
         """What `state` gave."""
         far, step, by_heart = state["figures"].tolist()
         return cls(far, int(step), int(by_heart), below("weights.", state))
+
+
+def by_heart_notes(
+    classes: str, lines: Sequence[Mapping[str, Any]], kept: int, end: int, limit: float
+) -> list[str]:
+    """Sentences for the report where training patches were learnt by heart.
+
+    Args:
+        classes: names of what one network draws.
+        lines: its lines of ``training.jsonl``.
+        kept: the step whose weights were kept.
+        end: the step that it was to be trained to.
+        limit: of `Evidence.fresh`.
+    """
+    fresh = {line["step"]: min(line["memorised"].values()) for line in lines if "memorised" in line}
+    if not fresh:
+        return []
+    notes = []
+    last = max(fresh)
+    if last < end:
+        notes.append(
+            f"Class {classes}: training ended {end - last} steps early, because generated patches "
+            f"lay nearer to training than to tuning patients in {PATIENCE} judgements in a row "
+            f"(at the last {fresh[last]:.2f} of the distance; the limit is {limit:g}). "
+            f"The weights of step {kept} are kept."
+        )
+    if fresh[kept] < limit:
+        notes.append(
+            f"Class {classes}: training patches were learnt by heart from the first judgement on, "
+            f"so that there are no better weights than the last, of step {kept} "
+            f"({fresh[kept]:.2f} of the distance; the limit is {limit:g})."
+        )
+    return notes
 
 
 class Witness:

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from medaug.generators.checkpoint import below
+from medaug.generators.global_norm import normalise_globally
 from medaug.generators.networks import initialise, place
+from medaug.generators.processes import ALONE, Processes
 
 Drawing = TypeVar("Drawing", bound=nn.Module)
 
@@ -50,7 +52,18 @@ def make_ready(networks: Sequence[nn.Module], seed: int, device: torch.device) -
 class Learning(Generic[Drawing]):
     """A network that draws, its discriminator, and the average of the former."""
 
-    def __init__(self, name: str, drawing: Drawing, judge: nn.Module, pace: Pace) -> None:
+    def __init__(
+        self,
+        name: str,
+        drawing: Drawing,
+        judge: nn.Module,
+        pace: Pace,
+        processes: Processes = ALONE,
+    ) -> None:
+        self._processes = processes
+        if processes.size > 1:
+            for network in (drawing, judge):
+                normalise_globally(network, processes.size)
         self._drawing = drawing
         self._networks: dict[str, nn.Module] = {name: drawing, "discriminator": judge}
         self._ema = pace.ema
@@ -66,8 +79,9 @@ class Learning(Generic[Drawing]):
         }
 
     def apply(self, name: str, gradients: Sequence[Tensor]) -> None:
-        """Move one network by the gradients of its weights."""
+        """Move one network by the gradients of its weights, averaged over all processes."""
         optimiser = self._optimisers[name]
+        gradients = self._processes.mean(gradients)
         for weight, gradient in zip(self._networks[name].parameters(), gradients, strict=True):
             weight.grad = gradient
         optimiser.step()

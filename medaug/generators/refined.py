@@ -16,46 +16,30 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
-from medaug.domain import Drawn, TrainingRecord, Unit, Window
+from medaug.domain import Drawn
 from medaug.generators.checkpoint import below
+from medaug.generators.folder import WEIGHTS, Described, read_folder
 from medaug.generators.networks import place
 from medaug.generators.refiner import Refiner, planes, refine
 from medaug.generators.settings import RefinerSettings
-from medaug.generators.trained import WEIGHTS, read_folder
 
 Renderer = Callable[[str, Sequence[int]], tuple[NDArray[np.float32], NDArray[np.bool_]]]
 """(class, seeds) → images (patch, channel, row, column) in the unit of the patches, and masks
 (patch, row, column). A seed gives the same patch whatever the other seeds in the call."""
 
 
-@dataclass(frozen=True, eq=False)
-class RefinedGenerator:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RefinedGenerator(Described):
     """A `medaug.domain.Sampler` that renders and refines.
 
     Attributes:
-        classes: what it can draw.
-        shape: (channel, row, column) of a patch.
-        window: intensities that -1 and 1 stand for.
-        unit: of the patches.
-        modality: DICOM's word.
-        mm_per_pixel: nominal pixel size.
         settings: as resolved.
-        record: what it saw.
         render: draws what is refined.
-        notes: sentences that a reader of the report must see, such as a collapse.
     """
 
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    window: Window
-    unit: Unit
-    modality: str
-    mm_per_pixel: float
     settings: RefinerSettings
-    record: TrainingRecord
     render: Renderer
-    notes: tuple[str, ...] = ()
-    _network: Refiner = field(kw_only=True, repr=False)
+    _network: Refiner = field(repr=False)
 
     def sample(self, label: str, seeds: Sequence[int]) -> NDArray[np.float32]:
         """The images of `draw`."""
@@ -69,9 +53,7 @@ class RefinedGenerator:
         Raises:
             ValueError: for a class that it was not trained on.
         """
-        if label not in self.classes:
-            raise ValueError(f"class {label!r}: expected one of {', '.join(self.classes)}")
-        at = self.classes.index(label)
+        at = self.position(label)
         rendered, masks = self.render(label, seeds)
         noise = np.zeros((len(seeds), 1, *self.shape[1:]), np.float32)
         for row, seed in enumerate(seeds):
@@ -91,23 +73,15 @@ def load_refiner(folder: Path, render: Renderer) -> RefinedGenerator:
         RunFolderError: nothing complete is there, or the weights are not those that
             ``config.json`` speaks of.
     """
-    config, record = read_folder(folder)
+    config, described = read_folder(folder)
     settings = RefinerSettings.model_validate(config["settings"])
-    channels, rows, columns = config["shape"]
     with torch.device("meta"):
-        network = Refiner(channels, settings)
+        network = Refiner(described["shape"][0], settings)
     network.load_state_dict(below("0.", load_file(folder / WEIGHTS)), assign=True)
     place(network, torch.device("cpu"))
     return RefinedGenerator(
-        classes=tuple(config["classes"]),
-        shape=(channels, rows, columns),
-        window=Window(*config["window"]),
-        unit=Unit(config["unit"]),
-        modality=config["modality"],
-        mm_per_pixel=config["mm_per_pixel"],
+        **described,
         settings=settings,
-        record=record,
         render=render,
-        notes=tuple(config["notes"]),
         _network=network.requires_grad_(False).eval(),
     )

@@ -7,10 +7,10 @@ last checkpoint and ends with the same bits as an unbroken run.
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medaug.atomic import remove, remove_partials
 from medaug.domain import PatchSet, Window
-from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.diversity import SAMPLES, collapse_note, diversity
 from medaug.generators.refined import RefinedGenerator, Renderer, load_refiner
 from medaug.generators.refiner import Refining, planes, refine
 from medaug.generators.refusals import refuse_unfit
+from medaug.generators.running import completed, device_of, refuse_not_finite, warned
 from medaug.generators.settings import RefinerSettings
-from medaug.generators.trained import CONFIG, save_generator
+from medaug.generators.trained import save_generator
 from medaug.progress import Progress, Silent
-
-logger = logging.getLogger(__name__)
 
 SHEET = 16  # patches of each class on a sample sheet
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]  # rendered, refined
@@ -73,17 +70,12 @@ def train_refiner(
     """
     refuse_unfit(training, settings)
     identity = checkpoint.identity_of(training.digest, settings, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_partials(folder)
-    if not (folder / CONFIG).is_file():
+
+    def train() -> None:
         run = _Run(training, settings, seed, folder, identity, render)
         run.proceed(progress or Silent(), on_samples)
-    refiner = load_refiner(folder, render)
-    record = refiner.record
-    found = checkpoint.identity_of(record.patches_digest, refiner.settings, record.seed)
-    checkpoint.refuse_other_run(folder, found, identity)
-    remove(folder / checkpoint.FOLDER)
-    return refiner
+
+    return completed(folder, identity, train, partial(load_refiner, render=render))
 
 
 class _Run:
@@ -100,8 +92,7 @@ class _Run:
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
         self._folder, self._identity, self._render = folder, identity, render
-        cuda = settings.device == "auto" and torch.cuda.is_available()
-        self._device = torch.device("cuda" if cuda or settings.device == "cuda" else "cpu")
+        self._device = device_of(settings)
         self._window = Window(*settings.window)
         self._real = _by_class(self._window.to_signed(training.images), training)
         self._rendered: list[NDArray[np.float32]] = []
@@ -162,8 +153,7 @@ class _Run:
         )
         self._done += 1
         self._figures.append(figures)
-        if not all(map(math.isfinite, figures)):
-            self._diverged("the loss is")
+        refuse_not_finite([torch.tensor(figures)], "the loss", self._done)
         return figures
 
     def _log(self, images_per_second: float) -> None:
@@ -197,8 +187,7 @@ class _Run:
 
     def _save(self) -> None:
         tensors = self._game.state()
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            self._diverged("a weight is")
+        refuse_not_finite(tensors.values(), "a weight", self._done)
         figures = torch.tensor(self._figures, dtype=torch.float64).reshape(-1, 3)
         checkpoint.save(self._folder, self._identity, self._done, {**tensors, "figures": figures})
 
@@ -210,32 +199,19 @@ class _Run:
             self._game.restore(found.tensors)
         history.cut_back(self._folder, self._done)
 
-    def _diverged(self, what: str) -> None:
-        raise SettingsError(
-            Fault(
-                "generator",
-                f"training diverged: {what} not finite at step {self._done}; "
-                "the last good checkpoint is kept",
-                "",
-                "lower generator.learning_rate and train in another folder",
-            )
-        )
-
     def _write(self) -> None:
         last = history.cut_back(self._folder, self._done)[-1]
-        notes = [
-            note
+        notes = warned(
+            collapse_note(label, refined, last["diversity_real"][label])
             for label, refined in last["diversity"].items()
-            if (note := collapse_note(label, refined, last["diversity_real"][label])) is not None
-        ]
-        for note in notes:
-            logger.warning(note)
+        )
         save_generator(
             self._folder,
             [self._game.average.state_dict()],
             self._training,
             self._settings,
             self._seed,
+            self._identity,
             self._done * self._settings.batch,
             notes,
             [self._done],

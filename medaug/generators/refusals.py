@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,8 +21,8 @@ EMPTY_MASKS = 0.05  # as from lesions smaller than a pixel; the gate turns such 
 CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
 
 
-def refuse_unfit(training: PatchSet, settings: Settings) -> None:
-    """Raise if these patches cannot be learnt from with these settings.
+def refuse_unfit(training: PatchSet, settings: Settings, further: Sequence[Fault] = ()) -> None:
+    """Raise if these patches cannot be learnt from with these settings; ``further`` faults too.
 
     Raises:
         CohortError: patches are missing, of an unsupported shape, or not finite.
@@ -28,7 +30,7 @@ def refuse_unfit(training: PatchSet, settings: Settings) -> None:
     """
     cohort = _class_faults(training) + _shape_faults(training)
     choices = _batch_faults(training, settings) + _device_faults(settings)
-    choices += _mask_faults(training, settings)
+    choices += [*_mask_faults(training, settings), *further]
     if not cohort:
         choices += _window_faults(training, settings)
     if cohort:

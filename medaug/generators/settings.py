@@ -21,6 +21,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
@@ -155,6 +156,18 @@ class GeneratorSettings(BaseModel):
     )
 
     discriminator_steps: int = _by_preset("its updates for one of the generator", ge=1)
+
+    init: Path | None = Field(
+        None,
+        description="folder of a generator to begin from, taken from the pipeline file's folder; "
+        "it must draw the same classes in the same window",
+    )
+    init_is_public: bool = Field(
+        False,
+        description="declares that the generator of init saw public or rendered data only; the "
+        "gate cannot look for copies of them, and the release says so",
+    )
+
     batch: int = _by_preset("real patches in one step", ge=2)
     images: int = _by_preset("length of training: real patches shown, repeats counted", ge=1)
     learning_rate: float = _by_preset("of Adam, for both networks", gt=0, le=1)
@@ -215,15 +228,24 @@ class GeneratorSettings(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _public_says_of_what(self) -> Self:
+        if self.init_is_public and self.init is None:
+            raise ValueError("init_is_public: speaks of the generator of init, which is not set")
+        return self
+
     @property
     def draws_masks(self) -> bool:
         """Whether a mask is drawn with each patch."""
         return "mask" in self.outputs
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the weights: not the device, nor how often to write or what to refuse."""
+        """What decides the weights: not the device, nor how often to write or what to refuse.
+
+        Not where ``init`` lies: its digest is in the identity of the run.
+        """
         written = {"checkpoint_every", "log_every", "sample_sheet_every", "device"}
-        return self.model_dump(mode="json", exclude={*written, "least_diversity"})
+        return self.model_dump(mode="json", exclude={*written, "least_diversity", "init"})
 
 
 class RefinerSettings(BaseModel):

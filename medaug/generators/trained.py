@@ -1,19 +1,11 @@
-"""A generator that has been trained: open it, draw from it.
-
-The folder holds ``generator.safetensors`` (weights and nothing else: no name, path or patient)
-and ``config.json`` (how to read them, and the `TrainingRecord`, which lists patient tokens and
-therefore stays where the patients' data are).
-"""
+"""A generator that has been trained: open it, draw from it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,47 +14,28 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from medaug.atomic import replacing, write_json
-from medaug.domain import Drawn, PatchSet, PatientKey, TrainingRecord, Unit, Window
-from medaug.errors import Fault, RunFolderError
+from medaug.domain import Ancestor, Drawn, PatchSet
 from medaug.generators.adversaries import latents
 from medaug.generators.checkpoint import below
+from medaug.generators.folder import CONFIG, WEIGHTS, Described, read_folder, sha256
 from medaug.generators.masks import from_channels
 from medaug.generators.networks import Generator, place
 from medaug.generators.settings import GeneratorSettings, RefinerSettings
-
-WEIGHTS = "generator.safetensors"
-CONFIG = "config.json"
 
 # Patches are always computed this many at a time, the last chunk padded: the rounding of a
 # matrix product may depend on its size, and a seed must give the same bits in any company.
 _CHUNK = 32
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedGenerator:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainedGenerator(Described):
     """A `medaug.domain.Sampler` that knows the unit and geometry of what it draws.
 
     Attributes:
-        classes: what it can draw.
-        shape: (channel, row, column) of a patch's image.
-        window: intensities that -1 and 1 stand for.
-        unit: of the patches.
-        modality: DICOM's word.
-        mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
         settings: as resolved.
-        record: what it saw.
-        notes: sentences that a reader of the report must see, such as a collapse.
     """
 
-    classes: tuple[str, ...]
-    shape: tuple[int, int, int]
-    window: Window
-    unit: Unit
-    modality: str
-    mm_per_pixel: float
     settings: GeneratorSettings
-    record: TrainingRecord
-    notes: tuple[str, ...] = ()
     _networks: tuple[Generator, ...] = field(default=(), repr=False)
 
     def sample(self, label: str, seeds: Sequence[int]) -> NDArray[np.float32]:
@@ -78,9 +51,7 @@ class TrainedGenerator:
         Raises:
             ValueError: for a class that it was not trained on.
         """
-        if label not in self.classes:
-            raise ValueError(f"class {label!r}: expected one of {', '.join(self.classes)}")
-        at = self.classes.index(label)
+        at = self.position(label)
         noise = np.zeros((len(seeds), self.settings.latent), np.float32)
         for row, seed in enumerate(seeds):
             noise[row] = latents(1, self.settings, np.random.default_rng((at, int(seed))))[0]
@@ -111,9 +82,11 @@ def save_generator(
     training: PatchSet,
     settings: GeneratorSettings | RefinerSettings,
     seed: int,
+    identity: Mapping[str, str],
     images_shown: int,
     notes: Sequence[str],
     kept_steps: Sequence[int],
+    ancestors: Sequence[Ancestor] = (),
 ) -> None:
     """Write the weights, then ``config.json``, whose presence says that training is complete."""
     weights = {
@@ -131,16 +104,25 @@ def save_generator(
         "unit": training.unit.value,
         "modality": training.modality,
         "mm_per_pixel": sizes.most_common(1)[0][0],
-        "settings": settings.model_dump(mode="json"),
+        # Where the weights that it began from lie is no part of it; their digest is below.
+        "settings": settings.model_dump(mode="json", exclude={"init", "init_is_public"}),
         "notes": list(notes),
         "kept_steps": list(kept_steps),
+        "identity": dict(identity),
         "record": {
-            "patients": sorted(key.token for key in training.patient_order),
+            "patients": sorted(
+                key.token
+                for key in frozenset(training.patients).union(*(one.patients for one in ancestors))
+            ),
             "patches_digest": training.digest,
-            "weights_digest": _sha256(folder / WEIGHTS),
+            "weights_digest": sha256(folder / WEIGHTS),
             "seed": seed,
             "images_shown": images_shown,
             "patients_known": training.patients_known,
+            "ancestors": [
+                vars(one) | {"patients": sorted(key.token for key in one.patients)}
+                for one in ancestors
+            ],
         },
     }
     write_json(folder / CONFIG, config)
@@ -153,62 +135,17 @@ def load_generator(folder: Path) -> TrainedGenerator:
         RunFolderError: nothing complete is there, or the weights are not those that
             ``config.json`` speaks of.
     """
-    config, record = read_folder(folder)
+    config, described = read_folder(folder)
     settings = GeneratorSettings.model_validate(config["settings"])
-    classes = tuple(config["classes"])
-    channels, rows, columns = config["shape"]
-    return TrainedGenerator(
-        classes=classes,
-        shape=(channels, rows, columns),
-        window=Window(*config["window"]),
-        unit=Unit(config["unit"]),
-        modality=config["modality"],
-        mm_per_pixel=config["mm_per_pixel"],
-        settings=settings,
-        record=record,
-        notes=tuple(config["notes"]),
-        _networks=_read_networks(
-            folder / WEIGHTS, rows, channels + settings.draws_masks, len(classes), settings
-        ),
+    channels, *sides = described["shape"]
+    networks = _read_networks(
+        folder / WEIGHTS,
+        sides[-1],
+        channels + settings.draws_masks,
+        len(described["classes"]),
+        settings,
     )
-
-
-def read_folder(folder: Path) -> tuple[dict[str, Any], TrainingRecord]:
-    """What ``config.json`` says, and the record in it; the weights are those it speaks of.
-
-    Raises:
-        RunFolderError: nothing complete is there, or the weights are others.
-    """
-    config = _read_config(folder / CONFIG)
-    weights, record = folder / WEIGHTS, config["record"]
-    if not weights.is_file() or _sha256(weights) != record["weights_digest"]:
-        raise RunFolderError(
-            Fault(
-                WEIGHTS,
-                "missing, or not the weights that config.json was written for",
-                "the file as training left it",
-                "restore both files, or train again in an empty folder",
-            )
-        )
-    return config, TrainingRecord(
-        patients=frozenset(map(PatientKey, record["patients"])),
-        patches_digest=record["patches_digest"],
-        weights_digest=record["weights_digest"],
-        settings=config["settings"],
-        seed=record["seed"],
-        images_shown=record["images_shown"],
-        patients_known=record["patients_known"],
-    )
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunFolderError(
-            Fault(CONFIG, "not there", action="train a generator into this folder first")
-        ) from None
-    return config
+    return TrainedGenerator(**described, settings=settings, _networks=networks)
 
 
 def _read_networks(
@@ -224,8 +161,3 @@ def _read_networks(
         place(network, torch.device("cpu"))
         networks.append(network.requires_grad_(False).eval())
     return tuple(networks)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -11,7 +11,6 @@ training ends early where it begins to learn its patients by heart; see `evidenc
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -25,35 +24,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medaug.atomic import remove, remove_partials
 from medaug.domain import Drawn, PatchSet, Window
-from medaug.errors import Fault, SettingsError
+from medaug.errors import SettingsError
 from medaug.generators import checkpoint, history
 from medaug.generators.adversaries import Adversaries, latents
+from medaug.generators.beginning import Beginning, beginning
 from medaug.generators.diversity import (
+    Diversity,
     diversity,
     generated_diversity,
     lost_notes,
     measured,
     refuse_lost,
 )
-from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness
-from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
-from medaug.generators.refusals import refuse_unfit
-from medaug.generators.settings import GeneratorSettings
-from medaug.generators.trained import (
-    CONFIG,
-    TrainedGenerator,
-    draw,
-    load_generator,
-    save_generator,
+from medaug.generators.evidence import (
+    PATIENCE,
+    SAMPLES,
+    Best,
+    Evidence,
+    Tuning,
+    Witness,
+    by_heart_notes,
 )
+from medaug.generators.masks import channels_of, from_channels, image_of, to_channels
+from medaug.generators.networks import Generator
+from medaug.generators.processes import ALONE, Processes
+from medaug.generators.refusals import refuse_unfit
+from medaug.generators.running import completed, device_of, refuse_not_finite, warned
+from medaug.generators.settings import GeneratorSettings
+from medaug.generators.trained import TrainedGenerator, draw, load_generator, save_generator
 from medaug.progress import Progress, Silent
 
-logger = logging.getLogger(__name__)
-
 SHEET = 16  # samples of each class on a sample sheet
-PATIENCE = 3  # judgements in a row that must find training patients learnt by heart
 Sheets = Callable[[int, dict[str, Drawn]], None]
 
 
@@ -65,6 +67,7 @@ def train_generator(
     progress: Progress | None = None,
     on_samples: Sheets | None = None,
     tuning: Tuning | None = None,
+    processes: Processes = ALONE,
 ) -> TrainedGenerator:
     """Train, or continue, or open what is already complete.
 
@@ -78,6 +81,8 @@ def train_generator(
         on_samples: is called now and then with the step and, for each class that is being
             learnt, patches in the unit of ``training``; always from the same latents.
         tuning: patients to judge by; without them the last weights are taken.
+        processes: that train together, as `processes.together` gives them; every one of them
+            calls this function with the same arguments, and only the first writes.
 
     Returns:
         What `trained.load_generator` gives for ``folder``.
@@ -88,22 +93,17 @@ def train_generator(
             diverged or collapsed, and the last good checkpoint is kept.
         RunFolderError: ``folder`` holds another run.
     """
-    refuse_unfit(training, settings)
+    begins, faults = beginning(training, settings)
+    refuse_unfit(training, settings, faults)
     identity = checkpoint.identity_of(training.digest, settings, seed)
-    if tuning is not None:
-        identity["tuning patches"] = tuning.patches.digest
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_partials(folder)
-    if not (folder / CONFIG).is_file():
-        run = _Run(training, settings, seed, folder, identity, tuning)
+    identity["weights to begin from"] = "none" if begins is None else begins.weights_digest
+    identity["tuning patches"] = "none" if tuning is None else tuning.patches.digest
+
+    def train() -> None:
+        run = _Run(training, settings, seed, folder, identity, tuning, processes, begins)
         run.proceed(progress or Silent(), on_samples)
-    generator = load_generator(folder)
-    record = generator.record
-    found = checkpoint.identity_of(record.patches_digest, generator.settings, record.seed)
-    expected = checkpoint.identity_of(training.digest, settings, seed)
-    checkpoint.refuse_other_run(folder, found, expected)
-    remove(folder / checkpoint.FOLDER)
-    return generator
+
+    return completed(folder, identity, train, load_generator, processes)
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,16 @@ class _Run:
         folder: Path,
         identity: dict[str, str],
         tuning: Tuning | None,
+        processes: Processes,
+        begins: Beginning | None,
     ) -> None:
         self._training, self._settings, self._seed = training, settings, seed
+        self._processes, self._begins = processes, begins
         self._folder, self._identity = folder, identity
-        self._device = torch.device(_device(settings))
+        self._device = device_of(settings, processes)
         self._window = Window(*settings.window)
-        self._witness = None if tuning is None else Witness(training, tuning, self._window)
+        asked = tuning if processes.first else None
+        self._witness = None if asked is None else Witness(training, asked, self._window)
         every = tuple(range(len(training.classes)))
         groups = [(label,) for label in every] if settings.one_per_class else [every]
         self._games = [_Game.of(training, group, settings, self._window) for group in groups]
@@ -179,26 +183,40 @@ class _Run:
     def _fresh_adversaries(self) -> Adversaries:
         drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
         side, channels = self._training.images.shape[2], channels_of(self._training, self._settings)
-        return Adversaries(
-            side, channels, len(self._game.classes), self._settings, int(drawn), self._device
+        fresh = Adversaries(
+            side,
+            channels,
+            len(self._game.classes),
+            self._settings,
+            int(drawn),
+            self._device,
+            self._processes,
         )
+        if self._begins is not None:
+            weights = self._begins.weights(len(self._finished))
+            fresh.generator.load_state_dict(weights)
+            fresh.average.load_state_dict(weights)
+        return fresh
 
     def proceed(self, progress: Progress, on_samples: Sheets | None) -> None:
         """Run every step that is left, then write the generator."""
         settings, total = self._settings, self._steps * len(self._games)
         progress.start("training the generator", total)
         progress.advance(self._done)
-        began, since = time.perf_counter(), self._done
+        began, since, first = time.perf_counter(), self._done, self._processes.first
         while self._done < total:
             loss_d, loss_g = self._step()
             last = self._done % self._steps == 0
-            evidence = self._judge() if self._done % settings.judge_every == 0 or last else None
+            judged = self._done % settings.judge_every == 0 or last
+            evidence = self._judge() if judged else None
             if self._done % settings.log_every == 0 or evidence or last:
                 shown = (self._done - since) * settings.batch
                 self._log(shown / (time.perf_counter() - began), evidence)
                 began, since = time.perf_counter(), self._done
-            last, rest = last or self._best.by_heart == PATIENCE, 0
-            if on_samples and (self._done % settings.sample_sheet_every == 0 or last):
+            if judged:
+                last = bool(self._processes.told(last or self._best.by_heart == PATIENCE))
+            rest = 0
+            if on_samples and first and (self._done % settings.sample_sheet_every == 0 or last):
                 on_samples(self._done, self._sheet())
             if last:
                 rest = self._finish_game()
@@ -213,15 +231,16 @@ class _Run:
         game, settings = self._game, self._settings
         # Streams of lengths 2 and 3 differ, as the last number here is never 0.
         rng = np.random.default_rng((self._seed, len(self._finished), self._done + 1))
-        images, labels = game.shown(settings.batch, rng)
-        losses = self._adversaries.step(
+        images, labels = map(self._processes.part, game.shown(settings.batch, rng))
+        own = self._adversaries.step(
             self._done % self._steps, images.to(self._device), labels.to(self._device), rng
         )
+        mean = torch.tensor(own, dtype=torch.float64)
+        loss_d, loss_g = losses = tuple(self._processes.mean([mean])[0].tolist())
         self._done += 1
         self._losses.append(losses)
-        if not all(map(math.isfinite, losses)):
-            self._diverged("the loss is")
-        return losses
+        refuse_not_finite([torch.tensor(losses)], "the loss", self._done)
+        return loss_d, loss_g
 
     def _judge(self) -> Evidence | None:
         """What the tuning patients say of the averaged weights, which are kept if the best."""
@@ -254,9 +273,11 @@ class _Run:
         return rest
 
     def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
-        label, names = self._diversities(), self._training.classes
         loss_d, loss_g = np.mean(self._losses, axis=0)
         self._losses = []
+        if not self._processes.first:
+            return
+        diversities = self._diversities(self._game, self._adversaries.average)
         line: dict[str, Any] = {
             "step": self._done,
             "images": self._shown,
@@ -264,8 +285,8 @@ class _Run:
             "loss_g": float(loss_g),
             "augment": round(self._adversaries.augment[0].item(), 4),
             "images_per_second": round(images_per_second, 1),
-            "diversity": {names[at]: generated for at, (generated, _) in label.items()},
-            "diversity_real": {names[at]: real for at, (_, real) in label.items()},
+            "diversity": {label: generated for label, (generated, _) in diversities.items()},
+            "diversity_real": {label: real for label, (_, real) in diversities.items()},
         }
         if evidence is not None:
             line |= {"distance": evidence.distance, "memorised": evidence.memorised}
@@ -276,11 +297,10 @@ class _Run:
         """Real patches shown so far, repeats counted."""
         return (self._done - self._left_out) * self._settings.batch
 
-    def _diversities(self) -> dict[int, tuple[float, float]]:
-        """Generated and real diversity of each class of the game."""
-        game, network = self._game, self._adversaries.average
+    def _diversities(self, game: _Game, network: Generator) -> dict[str, tuple[float, float]]:
+        """Generated and real diversity of each class of a game."""
         return {
-            label: (
+            self._training.classes[label]: (
                 generated_diversity(network, condition, self._settings),
                 diversity(image_of(game.images[game.labels == condition].numpy(), self._settings)),
             )
@@ -300,8 +320,9 @@ class _Run:
         tensors = {f"now.{name}": value for name, value in self._adversaries.state().items()}
         for index, weights in enumerate(self._finished):
             tensors |= {f"{index}.{name}": value for name, value in weights.items()}
-        if not all(bool(value.isfinite().all()) for value in tensors.values()):
-            self._diverged("a weight is")
+        refuse_not_finite(tensors.values(), "a weight", self._done)
+        if not self._processes.first:
+            return
         tensors |= {f"best.{name}": value for name, value in self._best.state().items()}
         tensors["kept"] = torch.tensor([self._left_out, *self._kept])
         tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
@@ -321,49 +342,47 @@ class _Run:
             if len(self._finished) < len(self._games):
                 self._adversaries = self._fresh_adversaries()
                 self._adversaries.restore(checkpoint.below("now.", found.tensors))
-        history.cut_back(self._folder, self._done)
-
-    def _diverged(self, what: str) -> None:
-        raise SettingsError(
-            Fault(
-                "generator",
-                f"training diverged: {what} not finite at step {self._done}; "
-                "the last good checkpoint is kept",
-                "",
-                "lower generator.learning_rate and train in another folder",
-            )
-        )
+        if self._processes.first:
+            history.cut_back(self._folder, self._done)
 
     def _write(self) -> None:
         """Write the weights that were kept, unless they draw too few different patches."""
-        network, found = deepcopy(self._adversaries.average), {}
-        for game, weights in zip(self._games, self._finished, strict=True):
-            network.load_state_dict(weights)
-            for condition, label in enumerate(game.classes):
-                real = game.images[game.labels == condition].numpy()
-                name = self._training.classes[label]
-                found[name] = measured(network, condition, self._settings, real)
+        kept = self._kept_diversities()
         try:
-            refuse_lost(found, self._settings)
+            refuse_lost(kept, self._settings)
         except SettingsError:
             self._save()
             raise
-        notes = lost_notes(found)
-        for note in notes:
-            logger.warning(note)
+        if not self._processes.first:
+            return
+        lines = history.cut_back(self._folder, self._done)
+        limit, notes = self._settings.memorised_below, list(lost_notes(kept))
+        for index, (game, step) in enumerate(zip(self._games, self._kept, strict=True)):
+            names = [self._training.classes[label] for label in game.classes]
+            own = [line for line in lines if (line["step"] - 1) // self._steps == index]
+            end = (index + 1) * self._steps
+            notes += by_heart_notes(", ".join(names), own, step, end, limit)
         save_generator(
             self._folder,
             self._finished,
             self._training,
             self._settings,
             self._seed,
+            self._identity,
             self._shown,
-            notes,
+            warned(notes),
             self._kept,
+            () if self._begins is None else self._begins.ancestors,
         )
 
-
-def _device(settings: GeneratorSettings) -> str:
-    if settings.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return settings.device
+    def _kept_diversities(self) -> dict[str, tuple[Diversity, Diversity]]:
+        """Generated and real diversity of each class, of the weights that are kept."""
+        network = deepcopy(self._adversaries.average)
+        kept: dict[str, tuple[Diversity, Diversity]] = {}
+        for game, weights in zip(self._games, self._finished, strict=True):
+            network.load_state_dict(weights)
+            for condition, label in enumerate(game.classes):
+                real = game.images[game.labels == condition].numpy()
+                name = self._training.classes[label]
+                kept[name] = measured(network, condition, self._settings, real)
+        return kept

@@ -24,6 +24,7 @@ from medaug.domain import (
     ReleasePolicy,
     Rescale,
     Sampler,
+    TrainingRecord,
     Window,
 )
 from medaug.errors import Fault, LeakageError, SettingsError
@@ -32,6 +33,7 @@ from medaug.privacy.copies import CopyDetector
 from medaug.privacy.duplicates import closest_pair
 from medaug.privacy.format import Format
 from medaug.privacy.limits import FEWEST_PATIENTS
+from medaug.privacy.lineage import lineage_reasons, lineage_statements
 from medaug.privacy.screening import CHECKS, Screening
 from medaug.privacy.verdict import Review
 from medaug.progress import Progress, Silent
@@ -100,7 +102,7 @@ def review(
     # The order must not tell what was drawn first.
     order = np.random.default_rng(np.random.SeedSequence([seed, len(sampler.classes)]))
     shuffled = candidates.select(order.permutation(len(candidates)))
-    return _released(screening, results, shuffled, sampler.record.weights_digest, known)
+    return _released(screening, results, shuffled, sampler.record, known)
 
 
 def _fresh_seeds(seed: int, index: int) -> Iterator[int]:
@@ -185,7 +187,7 @@ def _released(
     screening: Screening,
     results: tuple[CheckResult, ...],
     candidates: Candidates,
-    generator_digest: str,
+    record: TrainingRecord,
     patients_known: bool,
 ) -> Review:
     policy = screening.policy
@@ -206,7 +208,8 @@ def _released(
             copies=screening.rejections["copy"],
             patients_known=patients_known,
             masks=candidates.masks is not None,
-        ),
+        )
+        + lineage_statements(record),
     )
     release = Release(
         pixels=candidates.pixels,
@@ -218,7 +221,7 @@ def _released(
         mm_per_pixel=candidates.mm_per_pixel,
         masks=candidates.masks,
         decision=decision,
-        generator_digest=generator_digest,
+        generator_digest=record.weights_digest,
     )
     return Review(
         "released",
@@ -303,18 +306,7 @@ def _why_not_begin(
     sampler: Sampler, policy: ReleasePolicy, training: PatchSet, calibration: PatchSet
 ) -> tuple[str, ...]:
     """Sentences for what rules a release out before anything is drawn."""
-    reasons = []
-    unseen = len(sampler.record.patients - set(training.patients))
-    if unseen:
-        reasons.append(
-            f"The generator saw {unseen} patients whose patches the gate does not hold: copies of "
-            "them could not be found."
-        )
-    elif sampler.record.patches_digest != training.digest:
-        reasons.append(
-            "The generator was trained on other patches than those the gate holds: copies of them "
-            "could not be found."
-        )
+    reasons = lineage_reasons(sampler.record, training)
     patients = training.patients_per_class()
     least = policy.min_patients_per_class
     reasons += [

@@ -6,10 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.spatial.distance import cdist
 
 from medaug.domain import Window
-from medaug.generators import evidence
+from medaug.generators import evidence, training
 from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness, memorised
 from medaug.generators.training import train_generator
 
@@ -60,11 +61,11 @@ def test_judgements_in_a_row_are_counted() -> None:
 
 
 def test_a_class_without_enough_tuning_patches_is_left_out(discs) -> None:
-    training, few = discs(24), discs(6)
+    learnt, few = discs(24), discs(6)
     distance = dict.fromkeys(few.classes, lambda images: float(len(images)))
-    drawn = {label: np.zeros((SAMPLES, 1, 32, 32), np.float32) for label in training.classes}
-    assert Witness(training, Tuning(few, distance), Window(-100, 250)).judge(drawn) is None
-    enough = Witness(training, Tuning(discs(10), distance), Window(-100, 250)).judge(drawn)
+    drawn = {label: np.zeros((SAMPLES, 1, 32, 32), np.float32) for label in learnt.classes}
+    assert Witness(learnt, Tuning(few, distance), Window(-100, 250)).judge(drawn) is None
+    enough = Witness(learnt, Tuning(discs(10), distance), Window(-100, 250)).judge(drawn)
     assert enough is not None
     assert enough.far == SAMPLES
     assert set(enough.memorised) == {"cyst", "metastasis"}
@@ -101,6 +102,40 @@ def test_training_ends_when_patients_are_learnt_by_heart(
     generator = train_generator(discs(), own, 1, tmp_path, tuning=scripted(discs, range(10)))
     assert generator.record.images_shown == 3 * 8
     assert [line["memorised"]["cyst"] for line in lines(tmp_path)] == [0.5] * 3
+    early, last = generator.notes[-2:]
+    assert "ended 7 steps early" in early
+    assert "(at the last 0.50 of the distance; the limit is 0.9)" in early
+    assert "no better weights than the last, of step 3 (0.50 of the distance" in last
+
+
+def test_an_early_stop_that_kept_good_weights_says_so(
+    discs, settings, tmp_path, monkeypatch
+) -> None:
+    fresh = iter([0.95, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(evidence, "memorised", lambda *_: next(fresh))
+    own = settings(judge_every=1, images=80)
+    generator = train_generator(discs(), own, 1, tmp_path, tuning=scripted(discs, range(10)))
+    notes = [note for note in generator.notes if "collapsed" not in note]
+    assert len(notes) == 1
+    assert "ended 6 steps early" in notes[0]
+    assert "The weights of step 1 are kept" in notes[0]
+
+
+def test_a_collapse_is_that_of_the_kept_weights(discs, settings, tmp_path, monkeypatch) -> None:
+    measured = []
+
+    def none_left(network, *_):
+        measured.append(network.first.weight.clone())
+        return 0.0
+
+    monkeypatch.setattr(training, "generated_diversity", none_left)
+    own = settings(judge_every=2, memorised_below=0)
+    far = scripted(discs, [1.0, 2.0, 3.0])
+    generator = train_generator(discs(), own, 1, tmp_path, tuning=far)
+    assert "collapsed on class cyst" in generator.notes[0]
+    kept = load_file(tmp_path / "generator.safetensors")["0.first.weight"]
+    assert torch.equal(measured[-1], kept)
+    assert not torch.equal(measured[-3], kept)  # of the last step's line of figures
 
 
 def test_other_tuning_patients_are_another_run(discs, settings, tmp_path) -> None:

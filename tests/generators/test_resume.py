@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -87,8 +88,12 @@ def test_a_complete_run_is_opened_and_not_trained_again(unbroken: dict[str, Path
     before = (folder / "generator.safetensors").stat().st_mtime_ns
     deadly = interrupted.Deadly(1, KeyboardInterrupt)
     settings = interrupted.settings("small-data")
-    train_generator(interrupted.patches(), settings, 3, folder, deadly)
+    tuning = interrupted.tuning()
+    train_generator(interrupted.patches(), settings, 3, folder, deadly, tuning=tuning)
     assert (folder / "generator.safetensors").stat().st_mtime_ns == before
+    for other in (None, replace(tuning, patches=interrupted.patches(7))):
+        with pytest.raises(RunFolderError, match="other tuning patches"):
+            train_generator(interrupted.patches(), settings, 3, folder, tuning=other)
 
 
 @pytest.mark.parametrize("complete", [False, True])
