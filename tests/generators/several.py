@@ -6,8 +6,6 @@ Arguments: number of processes, then folder and preset, again and again.
 import sys
 from pathlib import Path
 
-from interrupted import patches, tuning
-
 from medaug.generators.processes import together
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.training import train_generator
@@ -29,6 +27,8 @@ def settings(preset: str) -> GeneratorSettings:
 
 
 def main() -> None:
+    from interrupted import patches, tuning  # found only where this is run as a script
+
     devices, *runs = sys.argv[1:]
     with together(settings("small-data"), int(devices)) as processes, processes.training():
         for folder, preset in zip(runs[::2], runs[1::2], strict=True):

@@ -11,6 +11,7 @@ from scipy.spatial.distance import cdist
 
 from medaug.domain import Window
 from medaug.generators import evidence, training
+from medaug.generators.diversity import Diversity
 from medaug.generators.evidence import SAMPLES, Best, Evidence, Tuning, Witness, memorised
 from medaug.generators.training import train_generator
 
@@ -122,20 +123,21 @@ def test_an_early_stop_that_kept_good_weights_says_so(
 
 
 def test_a_collapse_is_that_of_the_kept_weights(discs, settings, tmp_path, monkeypatch) -> None:
-    measured = []
+    judged = []
 
     def none_left(network, *_):
-        measured.append(network.first.weight.clone())
-        return 0.0
+        judged.append(network.first.weight.clone())
+        return Diversity(0.0, 0.0), Diversity(1.0, 1.0)
 
-    monkeypatch.setattr(training, "generated_diversity", none_left)
+    monkeypatch.setattr(training, "measured", none_left)
     own = settings(judge_every=2, memorised_below=0)
     far = scripted(discs, [1.0, 2.0, 3.0])
     generator = train_generator(discs(), own, 1, tmp_path, tuning=far)
     assert "collapsed on class cyst" in generator.notes[0]
+    assert json.loads((tmp_path / "config.json").read_text())["kept_steps"] == [2]
     kept = load_file(tmp_path / "generator.safetensors")["0.first.weight"]
-    assert torch.equal(measured[-1], kept)
-    assert not torch.equal(measured[-3], kept)  # of the last step's line of figures
+    assert judged
+    assert all(torch.equal(weight, kept) for weight in judged)
 
 
 def test_other_tuning_patients_are_another_run(discs, settings, tmp_path) -> None:
