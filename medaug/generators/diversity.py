@@ -20,7 +20,7 @@ COLLAPSED = 0.25  # of the real patches' diversity
 
 
 def diversity(images: NDArray[np.float32]) -> float:
-    """Of signed patches (n, channel, row, column), n ≥ 2; unbiased in the variance.
+    """Of signed patches (n, channel, [slice,] row, column), n ≥ 2; unbiased in the variance.
 
     >>> diversity(np.zeros((8, 1, 4, 4), np.float32))
     0.0
