@@ -73,7 +73,7 @@ class TestMillimetres:
         top = case.volume.geometry.world((0, 0, case.volume.geometry.shape[2] - 1))[2]
         outside = heights > top + 1.01  # half a slice beyond the last centre
         assert outside.sum() > 6
-        np.testing.assert_allclose(patch.image[0][outside], top, atol=1e-3)
+        np.testing.assert_allclose(patch.image[0][outside], top, atol=0.1)
         assert not patch.mask[outside].any()
         assert patch.mask.any()
 
