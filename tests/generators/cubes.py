@@ -17,12 +17,12 @@ from medaug.generators.training import train_generator
 from medaug.progress import Progress
 
 
-def balls(count: int = 16, side: int = 32, dims: int = 3, sizes: bool = True) -> PatchSet:
+def balls(count: int = 16, side: int = 32, dims: int = 3, radius_mm: float = 5.3) -> PatchSet:
     """A ball, or a disc, in noise, darker in the first class; with mask and diameter."""
     rng = np.random.default_rng(7)
     at = np.indices([side] * dims) - (side - 1) / 2
     labels = np.arange(count) % 2
-    radius = np.exp(rng.normal(np.log(side / 6), 0.3, count)).clip(2, side / 2.2)
+    radius = np.exp(rng.normal(np.log(radius_mm), 0.3, count)).clip(2, side / 2.2)
     masks = np.linalg.norm(at, axis=0) <= radius[:, *[None] * dims]
     level = np.where(labels == 0, -60, 20)[:, *[None] * dims]
     images = np.where(masks, level, 110) + rng.normal(0, 10, masks.shape)
@@ -34,7 +34,7 @@ def balls(count: int = 16, side: int = 32, dims: int = 3, sizes: bool = True) ->
         patients=tuple(PatientKey(f"{row:032x}") for row in range(count)),
         locations=tuple(
             PatchLocation("case", f"2.25.{row}", 0, (0.0, 0.0, 0.0), 1.0, 1.0, float(diameter))
-            for row, diameter in enumerate(2 * radius * sizes)
+            for row, diameter in enumerate(2 * radius)
         ),
         unit=Unit.HOUNSFIELD,
         modality="CT",

@@ -96,18 +96,16 @@ class TestCubes:
 
 @pytest.mark.slow
 def test_it_learns_balls(tmp_path: Path) -> None:
-    """Drawn masks lie on dark balls in the middle, in a generator of 8 channels."""
-    chosen = cubes.settings(width=8, images=3200, batch=8, penalty_every=8)
-    patches = cubes.balls(60)
-    generator = train_generator(patches, chosen, 0, tmp_path)
-    drawn = generator.draw("cyst", range(24))
-    dark = drawn.images[:, 0] < 25
-    overlap = (dark & drawn.masks).sum(axis=(1, 2, 3))
-    dice = 2 * overlap / (dark.sum(axis=(1, 2, 3)) + drawn.masks.sum(axis=(1, 2, 3)))
-    assert dice.mean() > 0.7
-    real = patches.masks[patches.labels == 0].mean(axis=0)
-    found = drawn.masks.mean(axis=0)
-    assert np.corrcoef(real.ravel(), found.ravel())[0, 1] > 0.7
+    """200 steps of 8 cubes: dark in the middle, bright in the corners, a mask on what is dark."""
+    chosen = cubes.settings(width=8, images=1600, batch=8, penalty_every=8, checkpoint_every=500)
+    patches = cubes.balls(60, radius_mm=9.0)
+    drawn = train_generator(patches, chosen, 0, tmp_path).draw("cyst", range(24))
+    assert drawn.images[:, 0, 14:18, 14:18, 14:18].mean() < 50
+    assert drawn.images[:, 0, :6, :6, :6].mean() > 90
+    dark, axes = drawn.images[:, 0] < 60, (1, 2, 3)
+    overlap = (dark & drawn.masks).sum(axis=axes)
+    dice = 2 * overlap / (dark.sum(axis=axes) + drawn.masks.sum(axis=axes))
+    assert dice.mean() > 0.6
 
 
 class TestAugmentation:

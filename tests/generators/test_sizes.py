@@ -39,7 +39,7 @@ def with_diameters(patches: PatchSet, diameters: Sequence[float], scale: float =
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainedGenerator]:
     folder = tmp_path_factory.mktemp("sizes")
-    chosen = cubes.settings(condition_on_size=True, images=960, batch=16, penalty_every=8)
+    chosen = cubes.settings(condition_on_size=True, images=320, batch=16, penalty_every=8)
     return folder, train_generator(discs(), chosen, 0, folder)
 
 
