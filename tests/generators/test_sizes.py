@@ -163,8 +163,11 @@ class TestUnknownDiameters:
         assert np.isfinite(generator.draw("cyst", range(4)).images).all()
 
 
-def correlation(patches: PatchSet, folder: Path) -> dict[str, float]:
-    """Of each class, between the logs of the diameter asked for and of the mask's own."""
+def response(patches: PatchSet, folder: Path) -> dict[str, float]:
+    """Of each class, by how much the log diameter of a mask grows with that asked for: 1 is ideal.
+
+    A correlation alone would not do: next to no growth can be a very regular one.
+    """
     chosen = cubes.settings(
         condition_on_size=True, width=12, batch=16, images=4800, penalty_every=8
     )
@@ -175,7 +178,7 @@ def correlation(patches: PatchSet, folder: Path) -> dict[str, float]:
         asked = np.geomspace(max(low, 5), min(high, 24), 64)
         masks = generator.draw(label, range(64), asked).masks
         drawn = np.sqrt(masks.sum(axis=(1, 2)) + 1)
-        found[label] = float(np.corrcoef(np.log(asked), np.log(drawn))[0, 1])
+        found[label] = float(np.polyfit(np.log(asked), np.log(drawn), 1)[0])
     return found
 
 
@@ -188,5 +191,5 @@ def test_larger_lesions_for_larger_diameters(truthful: bool, tmp_path: Path) -> 
         diameters = np.array([place.diameter_mm for place in patches.locations])
         dealt = np.random.default_rng(0).permutation(diameters)
         patches = with_diameters(patches, dealt)
-    found = correlation(patches, tmp_path)
-    assert (min(found.values()) > 0.85) if truthful else (max(found.values()) < 0.6), found
+    found = response(patches, tmp_path)
+    assert (min(found.values()) > 0.5) if truthful else (max(found.values()) < 0.4), found
