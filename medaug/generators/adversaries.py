@@ -27,6 +27,7 @@ from medaug.generators.losses import Loss, discriminator_loss, generator_loss, g
 from medaug.generators.networks import Discriminator, Generator
 from medaug.generators.processes import ALONE, Processes
 from medaug.generators.settings import GeneratorSettings
+from medaug.generators.sizes import draw_sizes
 
 _TRIFLE = 1e-12
 _ADAPT_EVERY = 4  # steps; Karras et al. 2020, section 3
@@ -37,11 +38,16 @@ MOST_AUGMENT = 0.8  # beyond it augmented looks leak into the generator (ibid., 
 def latents(
     count: int, settings: GeneratorSettings, rng: np.random.Generator
 ) -> NDArray[np.float32]:
-    """(count, latent) float32: standard normal, or uniform in [-1, 1]."""
+    """(count, latent) float32: standard normal, or uniform in [-1, 1].
+
+    Where the generator is conditioned on size, one more number is the size, as `sizes` draws it.
+    """
     size = (count, settings.latent)
     if settings.latent_noise == "uniform":
-        return rng.uniform(-1, 1, size).astype(np.float32)
-    return rng.standard_normal(size, dtype=np.float32)
+        noise = rng.uniform(-1, 1, size).astype(np.float32)
+    else:
+        noise = rng.standard_normal(size, dtype=np.float32)
+    return np.hstack([noise, draw_sizes(count, rng)]) if settings.condition_on_size else noise
 
 
 class Adversaries:
@@ -56,13 +62,14 @@ class Adversaries:
         seed: int,
         device: torch.device,
         processes: Processes = ALONE,
+        dims: int = 2,
     ) -> None:
         self.settings = settings
         self._processes = processes
         self.device = device
         with torch.device("meta"):  # no draw from torch's global stream
-            self.generator = Generator(side, channels, classes, settings)
-            self.discriminator = Discriminator(side, channels, classes, settings)
+            self.generator = Generator(side, channels, classes, settings, dims)
+            self.discriminator = Discriminator(side, channels, classes, settings, dims)
         make_ready([self.generator, self.discriminator], seed, device)
         if settings.discriminator_norm == "spectral":
             spectral.bind(self.discriminator, seed)
@@ -84,9 +91,10 @@ class Adversaries:
 
         Args:
             step: number of the step, from 0.
-            real: (patch, channel, row, column) in [-1, 1], the part of this process; the mask, if
-                any, is the last channel.
-            labels: (patch,) their classes; the generated patches get the same.
+            real: (patch, channel, [slice,] row, column) in [-1, 1], the part of this process; the
+                mask, if any, is the last channel.
+            labels: (patch,) their classes, or (patch, 2) classes and sizes, as `sizes` joins them;
+                the generated patches get the same.
             rng: all chance of this step.
 
         Returns:
@@ -118,11 +126,11 @@ class Adversaries:
             weight = 2 * settings.penalty * settings.penalty_every
             loss = (logits * slope_d).sum() + weight * penalty
             gradients = torch.autograd.grad(loss, weights)
-            pull = gradient.detach() * slope_g.view(-1, 1, 1, 1)
+            pull = gradient.detach() * _each(slope_g, images)
         else:
             *of_weights, sent = torch.autograd.grad(logits, [*weights, images], slope_d)
             gradients = tuple(of_weights)
-            pull = sent * (slope_g / slope_d).view(-1, 1, 1, 1)
+            pull = sent * _each(slope_g / slope_d, images)
         pull[: len(real)] = 0
         self._adapt(step, logits.detach())
         self.learning.apply("discriminator", gradients)
@@ -178,8 +186,9 @@ class Adversaries:
         probability = self.augment[0].item()
         if not probability:
             return images
+        side, dims = images.shape[-1], images.ndim - 2
         count = len(images) * self._processes.size
-        what = augmentation.draw(count, images.shape[-1], probability, rng)
+        what = augmentation.draw(count, side, probability, rng, dims)
         what = replace(
             what, **{name: self._processes.part(of, groups) for name, of in vars(what).items()}
         )
@@ -193,6 +202,11 @@ class Adversaries:
         """Take up what `state` gave."""
         self.learning.restore(tensors)
         self.augment = tensors["augment"].clone()
+
+
+def _each(factors: Tensor, images: Tensor) -> Tensor:
+    """Factors (n,) so that they multiply ``images`` (n, …)."""
+    return factors.view(-1, *[1] * (images.ndim - 1))
 
 
 def _slope(

@@ -10,6 +10,10 @@ The kinds are those that mean something for signed intensities in a window: the 
 quarter turns, shifts (mirrored at the border), contrast, brightness, and a blank square.
 There is no colour.
 
+In 3-D a cube is shifted along three axes, flipped and turned in its axial plane and flipped
+between head and feet (16 poses: turns out of the plane would tip the patient over), and a smaller
+cube in it is blank.
+
 Where the last channel is a mask (`medaug.generators.masks`), it is moved with the image and keeps
 its values: contrast and brightness are the image's alone. The blank square is blank in both. Its 0
 lies between "no lesion" (-1) and "lesion" (1), so that it cannot be taken for either.
@@ -40,10 +44,10 @@ class Draw:
     """What is done to each patch of a batch.
 
     Attributes:
-        source: (patch, row * column) int64, the pixel that each pixel is taken from.
-        contrast: (patch, 1, 1, 1), factor about the patch's mean.
-        brightness: (patch, 1, 1, 1), added.
-        kept: (patch, 1, row, column), 0 inside the blank square and 1 elsewhere.
+        source: (patch, pixel) int64, the pixel that each pixel is taken from.
+        contrast: (patch, 1, …), factor about the patch's mean.
+        brightness: (patch, 1, …), added.
+        kept: (patch, 1, [slice,] row, column), 0 inside the blank square and 1 elsewhere.
     """
 
     source: Tensor
@@ -52,40 +56,49 @@ class Draw:
     kept: Tensor
 
 
-def draw(count: int, side: int, probability: float, rng: np.random.Generator) -> Draw:
+def draw(
+    count: int, side: int, probability: float, rng: np.random.Generator, dims: int = 2
+) -> Draw:
     """Draw for ``count`` patches of ``side`` pixels, each kind with ``probability``."""
 
     def chosen(share: float = 1.0) -> np.ndarray:
         return rng.random((count, 1)) < share * probability
 
     reach = round(side * SHIFT)
-    turns = np.where(chosen(TURNED), rng.integers(8, size=(count, 1)), 0)
-    shift = np.where(chosen(), rng.integers(-reach, reach + 1, size=(count, 2)), 0)
+    turns = np.where(chosen(TURNED), rng.integers(2 ** (dims + 1), size=(count, 1)), 0)
+    shift = np.where(chosen(), rng.integers(-reach, reach + 1, size=(count, dims)), 0)
     contrast = np.where(chosen(), np.exp(rng.uniform(-CONTRAST, CONTRAST, (count, 1))), 1)
     brightness = np.where(chosen(), rng.uniform(-BRIGHTNESS, BRIGHTNESS, (count, 1)), 0)
-    corner = np.where(chosen(), rng.uniform(-CUTOUT / 2, 1 - CUTOUT / 2, (count, 2)), 2)
+    corner = np.where(chosen(), rng.uniform(-CUTOUT / 2, 1 - CUTOUT / 2, (count, dims)), 2)
 
-    rows = _mirrored(np.arange(side) + shift[:, :1], side)
-    columns = _mirrored(np.arange(side) + shift[:, 1:], side)
+    rows = _mirrored(np.arange(side) + shift[:, -2:-1], side)
+    columns = _mirrored(np.arange(side) + shift[:, -1:], side)
     rows = np.where(turns & 1, side - 1 - rows, rows)[:, :, None]
     columns = np.where(turns & 2, side - 1 - columns, columns)[:, None, :]
     transposed = (turns & 4 != 0)[:, :, None]
     source = np.where(transposed, columns * side + rows, rows * side + columns)
+    if dims == 3:
+        slices = _mirrored(np.arange(side) + shift[:, :1], side)
+        slices = np.where(turns & 8, side - 1 - slices, slices)
+        source = slices[:, :, None, None] * side**2 + source[:, None]
 
     first = np.rint(corner * side)
     along = np.arange(side)
     inside = (along >= first[:, :, None]) & (along < first[:, :, None] + round(side * CUTOUT))
-    kept = ~(inside[:, 0, :, None] & inside[:, 1, None, :])[:, None]
+    blank = inside[:, -2, :, None] & inside[:, -1, None, :]
+    if dims == 3:
+        blank = inside[:, 0, :, None, None] & blank[:, None]
+    one = [-1, *[1] * (dims + 1)]
     return Draw(
         torch.from_numpy(source.reshape(count, -1)),
-        torch.from_numpy(contrast.astype(np.float32)).view(-1, 1, 1, 1),
-        torch.from_numpy(brightness.astype(np.float32)).view(-1, 1, 1, 1),
-        torch.from_numpy(kept.astype(np.float32)),
+        torch.from_numpy(contrast.astype(np.float32)).view(one),
+        torch.from_numpy(brightness.astype(np.float32)).view(one),
+        torch.from_numpy(~blank[:, None]).float(),
     )
 
 
 def apply(images: Tensor, what: Draw, masked: bool = False) -> Tensor:
-    """Augment ``images`` (patch, channel, row, column); all channels of a patch alike.
+    """Augment ``images`` (patch, channel, [slice,] row, column); all channels of a patch alike.
 
     With ``masked``, the last channel is a mask.
     """
@@ -93,7 +106,7 @@ def apply(images: Tensor, what: Draw, masked: bool = False) -> Tensor:
     source = what.source.to(device)[:, None].expand(-1, images.shape[1], -1)
     moved = images.flatten(2).gather(2, source).view(images.shape)
     image, mask = (moved[:, :-1], moved[:, -1:]) if masked else (moved, None)
-    mean = image.mean((1, 2, 3), keepdim=True)
+    mean = image.mean(tuple(range(1, image.ndim)), keepdim=True)
     lit = (image - mean) * what.contrast.to(device) + mean + what.brightness.to(device)
     if mask is not None:
         lit = torch.cat([lit, mask], dim=1)

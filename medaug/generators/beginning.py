@@ -35,6 +35,7 @@ _ARCHITECTURE = (
     "latent_noise",
     "kernel",
     "generator_slope",
+    "condition_on_size",
 )
 
 

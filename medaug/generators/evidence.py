@@ -46,7 +46,8 @@ class Tuning:
 
     Attributes:
         patches: theirs; classes as in the training part.
-        distance: of each class, the distance of signed patches (n, channel, row, column) to theirs.
+        distance: of each class, the distance of signed patches (n, channel, [slice,] row, column)
+            to theirs.
     """
 
     patches: PatchSet
@@ -206,10 +207,11 @@ def _looks(window: Window, patches: PatchSet, label: str) -> NDArray[np.float32]
 
 
 def _block_means(images: Signed) -> NDArray[np.float32]:
-    """(n, feature): means over blocks of a patch, less the patch's mean."""
-    side = images.shape[-1]
-    blocks = _BLOCKS if side % _BLOCKS == 0 else _BLOCKS // 2
-    step = side // blocks
-    means = images[:, 0].reshape(len(images), blocks, step, blocks, step).mean((2, 4))
-    flat = means.reshape(len(images), -1)
+    """(n, feature): means over blocks of a patch, less the patch's mean; of a cube 8³ blocks."""
+    count, channels, *sides = images.shape
+    fine = len(sides) == 2 and sides[-1] % _BLOCKS == 0
+    blocks = _BLOCKS if fine else _BLOCKS // 2
+    split = [size for side in sides for size in (blocks, side // blocks)]
+    within = tuple(range(3, 2 + len(split), 2))
+    flat = images.reshape(count, channels, *split).mean(within).reshape(count, -1)
     return np.asarray(flat - flat.mean(1, keepdims=True), dtype=np.float32)

@@ -26,7 +26,7 @@ class Described:
 
     Attributes:
         classes: what it can draw.
-        shape: (channel, row, column) of a patch's image.
+        shape: (channel, row, column) or (channel, slice, row, column) of a patch's image.
         window: intensities that -1 and 1 stand for.
         unit: of the patches.
         modality: DICOM's word.
@@ -36,7 +36,7 @@ class Described:
     """
 
     classes: tuple[str, ...]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     window: Window
     unit: Unit
     modality: str

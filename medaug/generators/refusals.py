@@ -8,16 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medaug.domain import PatchSet
+from medaug.domain import PatchSet, central
 from medaug.errors import CohortError, Fault, SettingsError
 from medaug.generators.networks import SIZES
 from medaug.generators.settings import GeneratorSettings, RefinerSettings
+from medaug.generators.sizes import shown_diameters
 
 Settings = GeneratorSettings | RefinerSettings
 
 MIN_PATCHES = 2  # the diversity of fewer cannot be measured
 CLIPPED_LESION = 0.05
 EMPTY_MASKS = 0.05  # as from lesions smaller than a pixel; the gate turns such samples away
+UNKNOWN_SIZES = 0.05  # they are not shown
+MIN_SIZES = 5  # the mean of fewer would say too much about each
 CLIPPED_PATCH = 0.5  # where no outline says which pixels are lesion
 
 
@@ -30,7 +33,16 @@ def refuse_unfit(training: PatchSet, settings: Settings, further: Sequence[Fault
     """
     cohort = _class_faults(training) + _shape_faults(training)
     choices = _batch_faults(training, settings) + _device_faults(settings)
-    choices += [*_mask_faults(training, settings), *further]
+    choices += [*_mask_faults(training, settings), *_size_faults(training, settings), *further]
+    if isinstance(settings, RefinerSettings) and training.images.ndim == 5:
+        choices.append(
+            Fault(
+                "generator.preset",
+                f"{settings.preset}, which renders and refines pictures, for patches in 3-D",
+                "a preset that draws from scratch, or 2-D patches",
+                "set another preset, or patching.spatial_dims: 2",
+            )
+        )
     if not cohort:
         choices += _window_faults(training, settings)
     if cohort:
@@ -57,15 +69,22 @@ def _class_faults(training: PatchSet) -> list[Fault]:
 def _shape_faults(training: PatchSet) -> list[Fault]:
     faults = []
     shape = training.images.shape[2:]
-    if len(shape) != 2 or shape[0] != shape[1] or shape[0] not in SIZES:
+    sizes = SIZES.get(len(shape), ())
+    if len(set(shape)) != 1 or shape[0] not in sizes:
+        allowed = " or ".join(
+            f"{what}, a multiple of 8 from {SIZES[dims][0]} to {SIZES[dims][-1]}"
+            for dims, what in ((2, "square"), (3, "a cube"))
+        )
         faults.append(
             Fault(
                 "training patches",
                 f"{' x '.join(map(str, shape))} pixels",
-                f"square, a multiple of 8 from {SIZES[0]} to {SIZES[-1]}",
+                allowed,
                 "set patching.size",
             )
         )
+    elif len(shape) == 3 and training.images.shape[1] != 1:
+        faults.append(Fault("training patches", f"{training.images.shape[1]} channels in 3-D", "1"))
     if not np.isfinite(training.images).all():
         broken = int((~np.isfinite(training.images)).reshape(len(training), -1).any(1).sum())
         faults.append(
@@ -121,6 +140,34 @@ def _mask_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     ]
 
 
+def _size_faults(training: PatchSet, settings: Settings) -> list[Fault]:
+    if isinstance(settings, RefinerSettings) or not settings.condition_on_size:
+        return []
+    known = shown_diameters(training) > 0
+    unknown = len(training) - int(known.sum())
+    came = []
+    if unknown > UNKNOWN_SIZES * len(training):
+        came.append(
+            f"{unknown} of {len(training)} training patches have no diameter in mm: boxes, points "
+            "without a diameter and pictures without spacing give none"
+        )
+    counts = np.bincount(training.labels[known], minlength=len(training.classes))
+    came += [
+        f"class {name} has {count} diameters"
+        for name, count in zip(training.classes, counts, strict=True)
+        if count < MIN_SIZES
+    ]
+    return [
+        Fault(
+            "generator.condition_on_size",
+            f"true, but {what}",
+            f"at most {UNKNOWN_SIZES:.0%} without one, and {MIN_SIZES} in each class",
+            "set it to false, or read sources that outline the lesions or state their diameters",
+        )
+        for what in came
+    ]
+
+
 def _window_faults(training: PatchSet, settings: Settings) -> list[Fault]:
     low, high = settings.window
     limit, what = CLIPPED_LESION, "lesion pixels"
@@ -148,6 +195,8 @@ def _judged_pixels(training: PatchSet, label: int) -> NDArray[np.float32]:
     images = training.images[of_class]
     if training.masks is None:
         return np.ravel(images)
+    if images.ndim == 4 and images.shape[1] % 2:
+        images = central(images)  # of adjacent slices, the mask is of the middle one
     masks = np.broadcast_to(training.masks[of_class][:, None], images.shape)
     pixels: NDArray[np.float32] = images[masks]
     return pixels

@@ -130,6 +130,10 @@ class GeneratorSettings(BaseModel):
         description="what is drawn: [image], or [image, mask] for a lesion mask with each patch",
     )
 
+    condition_on_size: bool = Field(
+        False, description="draw patches for a given lesion diameter in mm too, not class alone"
+    )
+
     one_per_class: bool = _by_preset("train one network for each class, in turn")
     width: int = _by_preset("channels at half the patch size; doubled at each halving", ge=4)
     latent: int = _by_preset("numbers that a patch is drawn from", ge=2)

@@ -52,6 +52,7 @@ from medaug.generators.processes import ALONE, Processes
 from medaug.generators.refusals import refuse_unfit
 from medaug.generators.running import completed, device_of, refuse_not_finite, warned
 from medaug.generators.settings import GeneratorSettings
+from medaug.generators.sizes import joined, laws_of, shown_diameters
 from medaug.generators.trained import TrainedGenerator, draw, load_generator, save_generator
 from medaug.progress import Progress, Silent
 
@@ -112,14 +113,16 @@ class _Game:
 
     Attributes:
         classes: their indices in the training part; a label here is a position in this tuple.
-        images: (patch, channel, row, column) in [-1, 1], with masks as `masks` lays them.
+        images: (patch, channel, [slice,] row, column) in [-1, 1], with masks as `masks` lays them.
         labels: (patch,) int64.
+        sizes: (patch,) float32 as in `sizes`, or None where size is no condition.
         chance: (patch,) probability of being shown; every class is shown equally often.
     """
 
     classes: tuple[int, ...]
     images: Tensor
     labels: Tensor
+    sizes: Tensor | None
     chance: NDArray[np.float64]
 
     @classmethod
@@ -131,14 +134,20 @@ class _Game:
         window: Window,
     ) -> _Game:
         rows = np.flatnonzero(np.isin(training.labels, classes))
+        sizes = None
+        if settings.condition_on_size:
+            rows = rows[shown_diameters(training)[rows] > 0]
+            sizes = torch.from_numpy(_sizes(training)[rows])
         labels = np.searchsorted(classes, training.labels[rows])
         chance = 1 / (np.bincount(labels)[labels] * len(classes))
         images = to_channels(training.select(rows), settings, window)
-        return cls(classes, torch.from_numpy(images), torch.from_numpy(labels), chance)
+        return cls(classes, torch.from_numpy(images), torch.from_numpy(labels), sizes, chance)
 
     def shown(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(rng.choice(len(self.images), count, p=self.chance))
-        return self.images[rows], self.labels[rows]
+        if self.sizes is None:
+            return self.images[rows], self.labels[rows]
+        return self.images[rows], joined(self.labels[rows], self.sizes[rows])
 
 
 class _Run:
@@ -182,15 +191,16 @@ class _Run:
 
     def _fresh_adversaries(self) -> Adversaries:
         drawn = np.random.default_rng((self._seed, len(self._finished))).integers(2**32)
-        side, channels = self._training.images.shape[2], channels_of(self._training, self._settings)
+        shape, channels = self._training.images.shape, channels_of(self._training, self._settings)
         fresh = Adversaries(
-            side,
+            shape[-1],
             channels,
             len(self._game.classes),
             self._settings,
             int(drawn),
             self._device,
             self._processes,
+            dims=len(shape) - 2,
         )
         if self._begins is not None:
             weights = self._begins.weights(len(self._finished))
@@ -386,3 +396,13 @@ class _Run:
                 name = self._training.classes[label]
                 kept[name] = measured(network, condition, self._settings, real)
         return kept
+
+
+def _sizes(training: PatchSet) -> NDArray[np.float32]:
+    """(patch,) sizes by the law of each class; of a patch without a diameter, nothing (-inf)."""
+    shown, laws = shown_diameters(training), laws_of(training)
+    sizes = np.full(len(training), -np.inf, np.float32)
+    for label, name in enumerate(training.classes):
+        here = (training.labels == label) & (shown > 0)
+        sizes[here] = laws[name].sizes(shown[here])
+    return sizes

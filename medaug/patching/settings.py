@@ -6,6 +6,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+MOST_IN_3D = 64
+"""Voxels along an edge of a cube."""
+
 
 class EveryNth(BaseModel):
     """Every N-th slice of a lesion, counted so that its largest slice is among them."""
@@ -20,16 +23,41 @@ class PatchingSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(64, ge=32, le=256, multiple_of=8, description="rows and columns of a patch")
+    size: int = Field(
+        64,
+        ge=32,
+        le=256,
+        multiple_of=8,
+        description="rows and columns of a patch, and in 3-D its slices; in 3-D 64 at most",
+    )
+    spatial_dims: Literal[2, 3] = Field(
+        2, description="2: pictures of axial slices; 3: cubes, one around each lesion"
+    )
+    adjacent: int = Field(
+        0,
+        ge=0,
+        le=8,
+        description="slices on either side of the lesion's slice that are further channels "
+        '("2.5-D"); in 2-D only',
+    )
+    slice_mm: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="distance of adjacent slices in mm, where `adjacent` asks for any; default: "
+        "mm_per_pixel",
+    )
     mm_per_pixel: float | None = Field(
         None,
         gt=0,
         allow_inf_nan=False,
-        description="size of a pixel in mm; unset only for pictures that carry no spacing",
+        description="size of a pixel, or edge of a voxel, in mm; unset only for pictures that "
+        "carry no spacing",
     )
     slices: Literal["largest", "all"] | EveryNth = Field(
         "largest",
-        description="axial slices of a lesion: the one of largest area, all, or {every: N}",
+        description="axial slices of a lesion: the one of largest area, all, or {every: N}; no "
+        "choice in 3-D",
     )
     margin_mm: float = Field(
         5.0,
@@ -60,4 +88,24 @@ class PatchingSettings(BaseModel):
                 f"a margin of {self.margin_mm:g} mm on both sides leaves no room for a lesion in "
                 f"a patch of {self.size * self.mm_per_pixel:g} mm"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fit_the_dimensions(self) -> Self:
+        faults = []
+        if self.spatial_dims == 3:
+            if self.size > MOST_IN_3D:
+                faults.append(f"size {self.size}: expected at most {MOST_IN_3D} in 3-D")
+            if self.slices != "largest":
+                faults.append("slices: a cube shows all of a lesion's slices; leave it out in 3-D")
+            if self.adjacent:
+                faults.append(
+                    "adjacent: slices as channels are of 2-D patches; leave it out in 3-D"
+                )
+        if self.slice_mm is not None and not self.adjacent:
+            faults.append("slice_mm: has a meaning only where `adjacent` is 1 or more")
+        if self.mm_per_pixel is None and (self.spatial_dims == 3 or self.adjacent):
+            faults.append("mm_per_pixel: not set, as for pictures, which have no slices")
+        if faults:
+            raise ValueError("; ".join(faults))
         return self

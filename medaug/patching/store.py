@@ -3,8 +3,8 @@
 ::
 
     patches.h5
-      images    (patch, channel, row, column) float32, in the unit of the volumes
-      masks     (patch, row, column) bool; absent where the source marks no outline
+      images    (patch, channel, [slice,] row, column) float32, in the unit of the volumes
+      masks     (patch, [slice,] row, column) bool; absent where the source marks no outline
       patches   one row per patch: class, patient token, place
       skipped   one row per lesion that became no patch: why
       .about    JSON: format, classes, unit, modality, mm_per_pixel, patients_known

@@ -136,6 +136,6 @@ class TestFile:
         config = json.loads((folder / "config.json").read_text())
         assert set(config) == {
             *("classes", "shape", "window", "unit", "modality", "mm_per_pixel"),
-            *("settings", "notes", "kept_steps", "record", "identity"),
+            *("settings", "notes", "kept_steps", "sizes", "record", "identity"),
         }
         assert config["record"]["patients"] == sorted({key.token for key in patches.patients})

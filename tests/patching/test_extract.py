@@ -172,7 +172,7 @@ class TestReading:
     def test_the_region_gives_what_the_whole_slice_gives(self, mm_per_pixel):
         slice_pixels = np.random.default_rng(1).normal(size=(150, 170)).astype(np.float32)
         view = View((2, 0, 1), np.diag([0.7, 0.9]))
-        grid = PatchGrid(view, np.array([50.0, 70.0]), mm_per_pixel, 32)
+        grid = PatchGrid(view.to_index, np.array([50.0, 70.0]), mm_per_pixel, 32)
         everything = (slice(0, 150), slice(0, 170))
         rows, columns = grid.reach((150, 170))
         np.testing.assert_allclose(

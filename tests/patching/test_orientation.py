@@ -4,10 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+import SimpleITK
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medaug.domain import Case, Geometry, Lesion, Volume
+from medaug.domain import Case, Geometry, Lesion, Volume, lps_to_ras
 from medaug.patching.extract import extract_patches
 from medaug.patching.settings import PatchingSettings
 
@@ -121,3 +122,115 @@ class TestTheSamePatchWhateverTheAxes:
         (back,) = extract_patches(to_back, MILLIMETRE)
         assert (np.diff(left.image[0], axis=1) > 0.99).all()
         assert (np.diff(back.image[0], axis=0) > 0.99).all()
+
+
+CUBE = PatchingSettings(size=32, mm_per_pixel=1.0, margin_mm=2, spatial_dims=3)
+
+
+class TestTheSameCubeWhateverTheAxes:
+    """Slices from feet to head, rows to the back, columns to the left, along the patient's axes."""
+
+    def test_all_48_storage_orders(self, make_case, cube):
+        case = TestTheSamePatchWhateverTheAxes().lopsided(make_case, cube)
+        (reference,) = extract_patches(case, CUBE)
+        assert reference.image.shape == (1, 32, 32, 32)
+        assert reference.mask.shape == (32, 32, 32)
+        for order, flips in VARIANTS:
+            (patch,) = extract_patches(restored(case, order, flips), CUBE)
+            np.testing.assert_allclose(patch.image, reference.image, atol=1e-3)
+            # Half covered is a matter of rounding.
+            assert (patch.mask != reference.mask).sum() <= 2
+            np.testing.assert_allclose(
+                patch.location.centre_mm, reference.location.centre_mm, atol=1e-9
+            )
+
+    @settings(
+        max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        spacing=st.tuples(*[st.floats(0.7, 2.5)] * 2, st.floats(1.0, 4.0)),
+        mm_per_pixel=st.floats(0.5, 1.5),
+        variant=st.sampled_from(VARIANTS),
+        angles=st.tuples(*[st.floats(-25, 25)] * 3),
+        tilt=st.floats(-15, 15),
+    )
+    def test_a_gradient_in_millimetres_comes_back_voxel_by_voxel(
+        self, make_case, cube, ball, spacing, mm_per_pixel, variant, angles, tilt
+    ):
+        slope = np.array([2.0, 3.0, 1.5])
+        straight = cube((110, 110, 110), spacing)
+        geometry = Geometry(straight.shape, turned(*angles, tilt) @ straight.affine)
+        case = make_case(geometry, lambda at: at @ slope - 30, ball(14, (3, -2, 1)))
+        wanted = PatchingSettings(size=32, mm_per_pixel=mm_per_pixel, margin_mm=0, spatial_dims=3)
+        (patch,) = extract_patches(restored(case, *variant), wanted)
+        np.testing.assert_allclose(patch.image[0], voxels(patch) @ slope - 30, atol=0.03)
+
+    @pytest.mark.parametrize("variant", VARIANTS[::7])
+    def test_a_marker_lies_where_it_was_planted(self, make_case, cube, ball, variant):
+        """7 mm towards the head, 3 mm to the back and 5 mm to the right of the centre."""
+        turn = turned(10, -20, 15, 5)
+        geometry = Geometry((90, 80, 70), turn @ cube((90, 90, 90), (1.0, 1.1, 1.3)).affine)
+        planted = np.array([5.0, -3.0, 7.0])  # RAS
+
+        def value(at):
+            return 1000 * np.exp(-(((at - planted) / 1.5) ** 2).sum(axis=-1) / 2)
+
+        case = make_case(geometry, value, ball(14))
+        (patch,) = extract_patches(restored(case, *variant), CUBE)
+        planted_at = (planted - patch.location.centre_mm) @ TO_HEAD_BACK_LEFT.T + 15.5
+        assert planted_at[0] > 20
+        assert planted_at[2] < 12
+        weight = patch.image[0] / patch.image[0].sum()
+        found = [(weight * axis).sum() for axis in np.indices(weight.shape)]
+        np.testing.assert_allclose(found, planted_at, atol=0.1)
+
+    def test_as_simpleitk_resamples(self, make_case, cube, ball):
+        """An oblique, anisotropic grid, cut by an independent implementation."""
+        geometry = Geometry((60, 66, 40), turned(12, 8, -20, 0) @ cube(64, (1.3, 1.2, 2.0)).affine)
+
+        def value(at):
+            x, y, z = np.moveaxis(at, -1, 0)
+            return 100 * np.sin(x / 4) * np.cos(y / 5) + 30 * np.sin(z / 3)
+
+        case = make_case(geometry, value, ball(14))
+        (patch,) = extract_patches(case, CUBE)
+        source = SimpleITK.GetImageFromArray(case.volume.read().transpose(2, 1, 0))
+        lps = lps_to_ras(geometry.affine)
+        source.SetSpacing(geometry.spacing)
+        source.SetOrigin(lps[:3, 3].tolist())
+        source.SetDirection((lps[:3, :3] / geometry.spacing).ravel().tolist())
+        corner = voxels(patch)[0, 0, 0] * [-1, -1, 1]
+        expected = SimpleITK.Resample(
+            source,
+            [32, 32, 32],
+            SimpleITK.Transform(),
+            SimpleITK.sitkBSpline,
+            corner.tolist(),
+            [1.0, 1.0, 1.0],
+            [1.0, 0, 0, 0, 1, 0, 0, 0, 1],  # to the left, the back and the head
+        )
+        np.testing.assert_allclose(patch.image[0], SimpleITK.GetArrayFromImage(expected), atol=0.1)
+
+
+TO_HEAD_BACK_LEFT = np.array([[0.0, 0, 1], [0, -1, 0], [-1, 0, 0]])
+
+
+def turned(yaw: float, pitch: float, roll: float, tilt: float) -> np.ndarray:
+    """(4, 4): a rotation by three angles in degrees after a shear, as by a gantry tilt."""
+    turn = np.eye(4)
+    for (first, second), angle in zip(((0, 1), (1, 2), (0, 2)), (yaw, pitch, roll), strict=True):
+        one = np.eye(4)
+        cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
+        one[np.ix_([first, second], [first, second])] = [[cos, -sin], [sin, cos]]
+        turn = turn @ one
+    shear = np.eye(4)
+    shear[1, 2] = np.tan(np.radians(tilt))
+    return turn @ shear
+
+
+def voxels(patch) -> np.ndarray:
+    """(slice, row, column, 3) RAS mm of every voxel of a cube."""
+    steps = (np.moveaxis(np.indices(patch.mask.shape), 0, -1) - (len(patch.mask) - 1) / 2) * (
+        patch.location.mm_per_pixel
+    )
+    return np.asarray(patch.location.centre_mm) + steps @ TO_HEAD_BACK_LEFT
