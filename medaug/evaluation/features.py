@@ -42,7 +42,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medaug.errors import Fault, SettingsError
-from medaug.evaluation.radiomics import radiomic_features
+from medaug.evaluation.radiomics import planes_of, radiomic_features
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.floating]
@@ -94,14 +94,17 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, images: Images, masks: Masks | None = None) -> Floats:  # noqa: ARG002
-        """(patch, feature) of images on [-1, 1], averaged over planes."""
-        planes = torch.from_numpy(np.ascontiguousarray(images, np.float32)).flatten(1, -3)
-        if not torch.isfinite(planes).all():
+        """(patch, feature) of images on [-1, 1], averaged over the planes of `planes_of`."""
+        if not np.isfinite(images).all():
             raise ValueError("a patch holds NaN or infinity")
+        return np.asarray(np.mean([self._of(view) for view in planes_of(images)], axis=0))
+
+    def _of(self, view: Images) -> Floats:
+        planes = torch.from_numpy(np.ascontiguousarray(view, np.float32))
         pictures = planes.flatten(0, 1)[:, None]
         parts = [self._run(part) for part in torch.split(pictures, _AT_ONCE)]
         features = torch.cat(parts).double().numpy()
-        return np.asarray(features.reshape(len(images), planes.shape[1], -1).mean(axis=1))
+        return np.asarray(features.reshape(len(view), planes.shape[1], -1).mean(axis=1))
 
     def _run(self, pictures: Tensor) -> Tensor:
         sized = functional.interpolate(

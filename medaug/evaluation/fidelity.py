@@ -121,8 +121,8 @@ def distance_to(
     """The kernel distance to real patches as a function of patches, for choosing a checkpoint.
 
     Args:
-        reference: (patch, channel, ..., row, column) on [-1, 1]; real patches, which also give the
-            scale.
+        reference: (patch, channel, row, column) or (patch, 1, slice, row, column) on [-1, 1]; real
+            patches, which also give the scale.
         masks: theirs; None where the patches to come will have none.
         measure: radiomic by default.
 
@@ -196,8 +196,8 @@ def fidelity(
 
 def _misfits(real: PatchSet, synthetic: Release) -> Iterator[Fault]:
     shape = real.images.shape[1:]
-    if len(shape) < 3 or min(shape[-2:]) < LEAST_SIDE:
-        yield Fault("real patches", f"of {shape}", f"at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
+    if len(shape) not in (3, 4) or min(shape[1:]) < LEAST_SIDE:
+        yield Fault("real patches", f"of {shape}", f"at least {LEAST_SIDE} pixels along each side")
     if not np.isfinite(real.images).all():
         yield Fault("real patches", "a patch holds NaN or infinity", "finite intensities")
     for what, came, allowed in (
@@ -392,6 +392,7 @@ def _corrected(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) -> tuple[str, ...]:
     who = "patient" if real.patients_known else "patch"
     return (
+        *_views(real),
         (
             f"Real patches were halved by {who} {settings.fidelity.deals} times at random. Each "
             "figure compares one half with as many synthetic patches of the same classes; its "
@@ -409,6 +410,28 @@ def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) ->
             "An accuracy of 0.5 is guessing; one clearly below it hints at copies of these patches."
         ),
     )
+
+
+def _views(real: PatchSet) -> tuple[str, ...]:
+    """What is looked at in a patch of several slices."""
+    if real.images.ndim == 5:
+        return (
+            (
+                "3-D patches: features are those of the axial, coronal and sagittal plane through "
+                "the middle, averaged, and the correlation of neighbouring slices; intensities are "
+                "those of all voxels, lesion sizes the longest diameter in an axial slice, and "
+                "likeness of pairs that of the middle slices."
+            ),
+        )
+    if real.images.shape[1] > 1:
+        return (
+            (
+                "Adjacent slices: features and likeness of pairs are averaged over slices; "
+                "intensities are those of all slices; masks, and what is measured in them, are of "
+                "the middle one."
+            ),
+        )
+    return ()
 
 
 def _caveats(real: PatchSet, groups: Sequence[Group]) -> tuple[str, ...]:

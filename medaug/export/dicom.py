@@ -3,12 +3,12 @@
 No dataset is ever copied and cleaned: every attribute below is written out here, and a test
 holds the list. The images form one study of one made-up patient, with a series per class.
 
-A sample of several slices (3-D, or adjacent slices as channels) is a series of its own: one instance
-for each slice, with position and orientation, which the general rule for extending an IOD allows
-[6]_. Every reader of series then gives back the volume with its millimetres. Multi-frame Grayscale
-Word Secondary Capture would need one file, but it takes unsigned pixels only, and carries a place
-for its frames in functional groups alone, whose module asks for a date and a time of the content
-(PS3.3 C.7.6.16); without them readers stack the frames at a distance that they make up.
+A sample of several slices (3-D, or adjacent slices as channels) is a series of its own: one
+instance for each slice, with position and orientation, which the general rule for extending an IOD
+allows [6]_. Every reader of series then gives back the volume with its millimetres. Multi-frame
+Grayscale Word Secondary Capture would need one file, but it takes unsigned pixels only, and carries
+a place for its frames in functional groups alone, whose module asks for a date and a time of the
+content (PS3.3 C.7.6.16); without them readers stack the frames at a distance that they make up.
 
 Secondary Capture [1]_ with Conversion Type ``SYN`` keeps a PACS from taking a sample for an
 acquisition. Intensities go through the Modality LUT [2]_, so that a reader sees HU. The class
@@ -204,8 +204,11 @@ def _volume(number: int, manifest: Manifest, rng: np.random.Generator) -> Datase
 
 
 def _add_place(dataset: Dataset, at: int, image: ImageEntry) -> None:
-    """Number and, where millimetres are known, place of slice ``at``: columns run to the left
-    (+x), rows to the back (+y), slices to the head (+z); the first pixel is at the origin."""
+    """Number and, where millimetres are known, place of slice ``at``.
+
+    Columns run to the left (+x), rows to the back (+y), slices to the head (+z); the first pixel
+    is at the origin.
+    """
     dataset.InstanceNumber = at + 1
     if image.slice_mm:
         dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]

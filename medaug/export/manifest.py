@@ -125,9 +125,7 @@ def describe(
     )
 
 
-def describe_image(
-    release: Release, window: Window, slice_mm: float | None = None
-) -> ImageEntry:
+def describe_image(release: Release, window: Window, slice_mm: float | None = None) -> ImageEntry:
     """What the pixels of a release mean.
 
     Args:

@@ -65,7 +65,11 @@ def hand_made_release(
         seeds=np.arange(len(labels)),
         masks=outlines if masks else None,
     )
-    policy = ReleasePolicy(per_class=per_class, patch_level_only=patch_level_only)
+    # As a mapping, which has to come back from the manifest too.
+    quotas = dict.fromkeys(classes, per_class)
+    policy = ReleasePolicy(
+        per_class=quotas if slices else per_class, patch_level_only=patch_level_only
+    )
     decision = ReleaseDecision(
         policy=policy,
         pixels_digest=candidates.digest,

@@ -34,7 +34,7 @@ CASES = [
 ]
 
 
-def from_numpy(folder: Path, depth: int) -> Samples:
+def from_numpy(folder: Path, _depth: int) -> Samples:
     with np.load(folder / "npz/release.npz", allow_pickle=False) as npz:
         values = npz["pixels"] * float(npz["slope"]) + float(npz["intercept"])
         for number, (label, sample) in enumerate(zip(npz["labels"], values, strict=True)):
@@ -113,7 +113,9 @@ READERS = [
 ]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].value}-{case[1]}-{case[2]}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: f"{case[0].value}-{case[1]}-{case[2]}"
+)
 def written(request, make_release, windows, tmp_path_factory) -> tuple[Release, Path]:
     unit, channels, slices, mm_per_pixel, extremes = request.param
     release = make_release(
