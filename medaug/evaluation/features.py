@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -112,6 +113,28 @@ class Network:
         )
         features: Tensor = self.module(sized.expand(-1, 3, -1, -1))
         return features.mean(dim=(2, 3)) if features.ndim == 4 else features.flatten(1)
+
+
+def looked_at(shape: Sequence[int]) -> tuple[str, ...]:
+    """What is looked at in patches of several slices, for images of ``shape``."""
+    if len(shape) == 5:
+        return (
+            (
+                "3-D patches: features are those of the axial, coronal and sagittal plane through "
+                "the middle, averaged, and the correlation of neighbouring slices; intensities are "
+                "those of all voxels, lesion sizes the longest diameter in an axial slice, and "
+                "likeness of pairs that of the middle slices."
+            ),
+        )
+    if shape[1] > 1:
+        return (
+            (
+                "Adjacent slices: features and likeness of pairs are averaged over slices; "
+                "intensities are those of all slices; masks, and what is measured in them, are of "
+                "the middle one."
+            ),
+        )
+    return ()
 
 
 def extractor(features: str, sha256: str = "") -> Extractor:

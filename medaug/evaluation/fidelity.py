@@ -27,7 +27,15 @@ from medaug.domain import PatchSet, Release, Window, digest_of
 from medaug.errors import CohortError, Fault
 from medaug.evaluation import agreement
 from medaug.evaluation.distances import LEAST_PER_FEATURE, NEIGHBOURS, kernel_distance
-from medaug.evaluation.features import Extractor, FeatureSpace, Images, Masks, Radiomic, extractor
+from medaug.evaluation.features import (
+    Extractor,
+    FeatureSpace,
+    Images,
+    Masks,
+    Radiomic,
+    extractor,
+    looked_at,
+)
 from medaug.evaluation.halves import Deal, deal, deal_halves, one_per_patient, rooms, sizes_of
 from medaug.evaluation.likeness import BETTER, Figure, Sample, likeness
 from medaug.evaluation.pairs import Similarity, similarity_of
@@ -392,7 +400,7 @@ def _corrected(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) -> tuple[str, ...]:
     who = "patient" if real.patients_known else "patch"
     return (
-        *_views(real),
+        *looked_at(real.images.shape),
         (
             f"Real patches were halved by {who} {settings.fidelity.deals} times at random. Each "
             "figure compares one half with as many synthetic patches of the same classes; its "
@@ -410,28 +418,6 @@ def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) ->
             "An accuracy of 0.5 is guessing; one clearly below it hints at copies of these patches."
         ),
     )
-
-
-def _views(real: PatchSet) -> tuple[str, ...]:
-    """What is looked at in a patch of several slices."""
-    if real.images.ndim == 5:
-        return (
-            (
-                "3-D patches: features are those of the axial, coronal and sagittal plane through "
-                "the middle, averaged, and the correlation of neighbouring slices; intensities are "
-                "those of all voxels, lesion sizes the longest diameter in an axial slice, and "
-                "likeness of pairs that of the middle slices."
-            ),
-        )
-    if real.images.shape[1] > 1:
-        return (
-            (
-                "Adjacent slices: features and likeness of pairs are averaged over slices; "
-                "intensities are those of all slices; masks, and what is measured in them, are of "
-                "the middle one."
-            ),
-        )
-    return ()
 
 
 def _caveats(real: PatchSet, groups: Sequence[Group]) -> tuple[str, ...]:

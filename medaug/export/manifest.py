@@ -135,7 +135,9 @@ def describe_image(release: Release, window: Window, slice_mm: float | None = No
             said. Voxels of 3-D patches are cubes in any case.
     """
     shape = release.pixels.shape[1:]
-    axes = ("slice", "row", "column") if shape[0] > 1 else ("channel", "row", "column")
+    axes: tuple[str, ...] = (
+        ("slice", "row", "column") if shape[0] > 1 else ("channel", "row", "column")
+    )
     if len(shape) == 4:
         axes, slice_mm = ("channel", "slice", "row", "column"), None
     apart = (slice_mm or release.mm_per_pixel) if depth_of(shape) > 1 else 0
