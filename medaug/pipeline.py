@@ -213,6 +213,17 @@ def _foresee_refusal(run: Run) -> None:
     else:
         training = split.part(patches, "training").patients_per_class()
         tuning = len(split.tuning)
+    if not isinstance(policy.per_class, int):
+        strangers = sorted(set(policy.per_class) - set(patches.classes))
+        faults += [
+            Fault(
+                f"privacy.per_class.{name}",
+                "no class has this name",
+                ", ".join(patches.classes),
+                "rename or remove it",
+            )
+            for name in strangers
+        ]
     least = policy.min_patients_per_class
     faults += [
         Fault(
@@ -223,7 +234,7 @@ def _foresee_refusal(run: Run) -> None:
             f"{fractions[0]:.0%} train",
         )
         for label, count in training.items()
-        if count < least
+        if policy.quota(label) and count < least
     ]
     least = policy.min_calibration_patients
     if tuning < least:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
@@ -106,7 +107,6 @@ def _extract(run: Run) -> None:
     from medaug.patching.store import summarise
     from medaug.readers.identity import load_site_key
     from medaug.readers.source import scan
-    from medaug.report.sheets import sheet_name, write_sheet
     from medaug.workers import workers
 
     config = run.config
@@ -119,10 +119,44 @@ def _extract(run: Run) -> None:
         _cut_patches(run, source, spread, store)
     summary = summarise(store)
     summary["window"] = list(config.generator.window)
+    summary |= _shape_of(run.patches)
     write_json(run.folder / "patches" / "summary.json", summary)
     for label in run.patches.classes:
-        images = run.patches.of_class(label).images[:64]
-        write_sheet(run.folder / "sheets" / sheet_name("real", label), images, run.window)
+        few = run.patches.of_class(label).select(
+            range(min(64, summary["classes"][label]["patches"]))
+        )
+        _draw_sheets(run, "real", label, few.images, few.masks)
+
+
+def _shape_of(patches: PatchSet) -> dict[str, Any]:
+    """What the report says of the slices of a patch, and of the lesions' diameters."""
+    channels, *size = patches.images.shape[1:]
+    known = np.array([place.diameter_mm for place in patches.locations])
+    diameters = {}
+    for at, label in enumerate(patches.classes):
+        mine = known[(patches.labels == at) & (known > 0)]
+        if len(mine):
+            diameters[label] = [float(mine.min()), float(np.median(mine)), float(mine.max())]
+    return {
+        "spatial_dims": len(size),
+        "slices": size[0] if len(size) == 3 else channels,
+        "diameters_mm": diameters,
+    }
+
+
+def _draw_sheets(
+    run: Run, kind: str, label: str, images: NDArray[np.float32], masks: NDArray[np.bool_] | None
+) -> None:
+    """The sheet of a class; of volumes also one that shows a few from three sides."""
+    from medaug.report.sheets import sheet_name, three_planes, write_sheet
+
+    folder = run.folder / "sheets"
+    write_sheet(folder / sheet_name(kind, label), images, run.window, masks=masks)
+    if images.ndim == 5:
+        planes = three_planes(images[:8])
+        outlines = None if masks is None else three_planes(masks[:8, None])[:, 0]
+        path = folder / sheet_name(f"{kind}-planes", label)
+        write_sheet(path, planes, run.window, columns=6, masks=outlines)
 
 
 def _cut_patches(run: Run, source: Source, spread: Spread, store: Path) -> None:
@@ -253,12 +287,11 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
     from medaug.phantom.rendering import lesion_renderer
 
     sizes = Counter(place.mm_per_pixel for place in patches.locations)
-    channels, rows, columns = patches.images.shape[1:]
     return lesion_renderer(
         {label: settings.render.get(label, label) for label in patches.classes},
         patches.modality,
         patches.unit,
-        (channels, rows, columns),
+        patches.images.shape[1:],
         sizes.most_common(1)[0][0],
     )
 
@@ -266,10 +299,10 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
 def _release(run: Run) -> None:
     from medaug.export.write import write_release
     from medaug.privacy.gate import review
-    from medaug.report.sheets import sheet_name, write_sheet
+    from medaug.report.sheets import write_sheet
 
     config, generator = run.config, run.generator
-    for sheet in (run.folder / "sheets").glob("synthetic_*"):
+    for sheet in (run.folder / "sheets").glob("synthetic*"):
         sheet.unlink()
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     outcome = review(
@@ -308,8 +341,7 @@ def _release(run: Run) -> None:
     for at, label in enumerate(release.classes):
         rows = np.flatnonzero(release.labels == at)[:64]
         masks = None if release.masks is None else release.masks[rows]
-        path = run.folder / "sheets" / sheet_name("synthetic", label)
-        write_sheet(path, release.images[rows], run.window, masks=masks)
+        _draw_sheets(run, "synthetic", label, release.images[rows], masks)
 
 
 def _evaluate(run: Run) -> None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,7 +108,7 @@ class Geometry:
         affine = np.diag([-spacing[0], -spacing[1], 1.0, 1.0])
         return cls((width, height, 1), affine, flat=True)
 
-    @property
+    @cached_property
     def spacing(self) -> tuple[float, float, float]:
         """Distance in mm between neighbouring voxel centres along (i, j, k)."""
         lengths = np.linalg.norm(self.affine[:3, :3], axis=0)
@@ -130,9 +131,13 @@ class Geometry:
 
     def index(self, world: ArrayLike) -> NDArray[np.float64]:
         """RAS mm (..., 3) → voxel indices (..., 3), not rounded."""
-        inverse = np.linalg.inv(self.affine)
+        inverse = self._inverse
         at = np.asarray(world, dtype=np.float64)
         return np.asarray(at @ inverse[:3, :3].T + inverse[:3, 3])
+
+    @cached_property
+    def _inverse(self) -> NDArray[np.float64]:
+        return np.asarray(np.linalg.inv(self.affine))
 
     def same_grid(self, other: Geometry, tolerance_mm: float = 0.01) -> bool:
         """Whether every voxel of both grids lies at the same place, within ``tolerance_mm``."""

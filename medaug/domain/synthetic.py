@@ -7,7 +7,7 @@ asks for was run, and each passed. Unknown means refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -180,7 +180,7 @@ class ReleasePolicy:
     """Limits fixed before sampling.
 
     Attributes:
-        per_class: samples wanted of every class.
+        per_class: samples wanted of every class, or of each class that is to be released.
         checks: names of the checks that must run and pass.
         mode: "empirical": filters and audits see training data, no differential privacy.
         tries: candidates drawn at most per wanted sample.
@@ -192,7 +192,7 @@ class ReleasePolicy:
         patch_level_only: must be set where patients are not known.
     """
 
-    per_class: int
+    per_class: int | Mapping[str, int]
     checks: tuple[str, ...] = ("format", "copy", "duplicate")
     mode: str = "empirical"
     tries: int = 5
@@ -202,6 +202,16 @@ class ReleasePolicy:
     min_calibration_patients: int = 19
     min_acceptance: float = 0.2
     patch_level_only: bool = False
+
+    def quota(self, label: str) -> int:
+        """Samples wanted of the class ``label``; 0 where it is not to be released.
+
+        >>> ReleasePolicy({"cyst": 50}).quota("metastasis")
+        0
+        """
+        if isinstance(self.per_class, int):
+            return self.per_class
+        return self.per_class.get(label, 0)
 
 
 @dataclass(frozen=True)

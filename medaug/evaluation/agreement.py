@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from medaug.domain import central
+
 Floats = NDArray[np.float64]
 
 BINS = 512
@@ -27,9 +29,12 @@ def cumulative(images: NDArray[np.floating], masks: NDArray[np.bool_] | None = N
 
     Args:
         images: (patch, channel, ..., row, column) on [-1, 1].
-        masks: (patch, ..., row, column); only pixels inside count. A patch whose mask is empty
+        masks: (patch, ..., row, column); only pixels inside count. A mask of adjacent slices is
+            of the middle one, so that only this slice is looked at. A patch whose mask is empty
             gives NaN: it has no intensity inside.
     """
+    if masks is not None and images.ndim == 4:
+        images = central(images)
     bins = np.floor((images.astype(np.float64) + 1) * (BINS / 2)).astype(np.int64)
     bins = np.clip(bins, 0, BINS - 1)
     inside = np.ones(bins.shape, dtype=bool)
@@ -59,7 +64,8 @@ def distance(a: Floats, b: Floats, width: float) -> float:
 def diameters(masks: NDArray[np.bool_]) -> Floats:
     """(patch,) longest distance between two pixel centres of each mask (patch, ..., row, column).
 
-    In pixels; of several planes the longest. An empty mask has 0.
+    In pixels and within an axial slice, as radiologists measure; of several slices the longest. An
+    empty mask has 0.
     """
     planes = masks.reshape(len(masks), -1, *masks.shape[-2:])
     return np.array([max(_diameter(plane) for plane in patch) for patch in planes])

@@ -1,7 +1,9 @@
-"""The classifiers that the arms train: small networks from scratch, (patch, channel, row, column).
+"""The classifiers that the arms train: small networks from scratch.
 
-Input is a patch windowed to [-1, 1]; output is one logit per class. Both train in minutes on
-two CPU cores, so that every arm can be trained with several seeds.
+Input is (patch, channel, row, column), adjacent slices being channels; or (patch, 1, slice, row,
+column), for which every convolution and pooling is 3-D and nothing else changes. It is windowed to
+[-1, 1]; output is one logit per class. On flat patches both train in minutes on two CPU cores, so
+that every arm can be trained with several seeds.
 
 .. [1] Frid-Adar et al. 2018, doi:10.1016/j.neucom.2018.09.013
 .. [2] He et al. 2016, doi:10.1109/CVPR.2016.90; the network is MONAI's
@@ -9,6 +11,10 @@ two CPU cores, so that every arm can be trained with several seeds.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
+from monai.networks.layers.factories import Conv, Pool
 from monai.networks.nets.resnet import ResNet
 from torch import nn
 
@@ -16,43 +22,44 @@ from medaug.evaluation.settings import ClassifierName
 
 
 def build_classifier(
-    name: ClassifierName, channels: int, size: tuple[int, int], classes: int
+    name: ClassifierName, channels: int, size: Sequence[int], classes: int
 ) -> nn.Module:
     """A network with fresh weights, drawn from torch's current random state.
 
     Args:
         name: which.
         channels: of the patch.
-        size: (rows, columns) of the patch; at least 8 each.
+        size: (rows, columns) of the patch, or (slices, rows, columns); at least 8 each.
         classes: logits at the output.
     """
     if name == "frid-adar-2018":
         return frid_adar_2018(channels, size, classes)
-    return resnet_10_narrow(channels, classes)
+    return resnet_10_narrow(channels, len(size), classes)
 
 
-def frid_adar_2018(channels: int, size: tuple[int, int], classes: int) -> nn.Sequential:
+def frid_adar_2018(channels: int, size: Sequence[int], classes: int) -> nn.Sequential:
     """Three pairs of convolution and max-pooling, two dense layers, dropout of 0.5 [1]_.
 
     Kernels of 3x3 and 16, 32, 64 filters are our choice. Pooling stands before the ReLU: the two
     commute, and the ReLU then has a quarter of the work.
     """
+    convolution, pooling = Conv["conv", len(size)], Pool["max", len(size)]
     layers: list[nn.Module] = []
     for filters in (16, 32, 64):
-        layers += [nn.Conv2d(channels, filters, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()]
+        layers += [convolution(channels, filters, 3, padding=1), pooling(2), nn.ReLU()]
         channels = filters
-    features = channels * (size[0] // 8) * (size[1] // 8)
+    features = channels * math.prod(side // 8 for side in size)
     dense = [nn.Flatten(), nn.Linear(features, 256), nn.ReLU()]
     return nn.Sequential(*layers, *dense, nn.Dropout(0.5), nn.Linear(256, classes))
 
 
-def resnet_10_narrow(channels: int, classes: int) -> nn.Module:
+def resnet_10_narrow(channels: int, spatial_dims: int, classes: int) -> nn.Module:
     """MONAI's ResNet [2]_ with one basic block per stage and a quarter of the usual width."""
     network: nn.Module = ResNet(
         block="basic",
         layers=[1, 1, 1, 1],
         block_inplanes=[16, 32, 64, 128],
-        spatial_dims=2,
+        spatial_dims=spatial_dims,
         n_input_channels=channels,
         conv1_t_size=3,
         conv1_t_stride=2,

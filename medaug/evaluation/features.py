@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -42,7 +43,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from medaug.errors import Fault, SettingsError
-from medaug.evaluation.radiomics import radiomic_features
+from medaug.evaluation.radiomics import planes_of, radiomic_features
 
 Floats = NDArray[np.float64]
 Images = NDArray[np.floating]
@@ -94,14 +95,17 @@ class Network:
 
     @torch.no_grad()
     def __call__(self, images: Images, masks: Masks | None = None) -> Floats:  # noqa: ARG002
-        """(patch, feature) of images on [-1, 1], averaged over planes."""
-        planes = torch.from_numpy(np.ascontiguousarray(images, np.float32)).flatten(1, -3)
-        if not torch.isfinite(planes).all():
+        """(patch, feature) of images on [-1, 1], averaged over the planes of `planes_of`."""
+        if not np.isfinite(images).all():
             raise ValueError("a patch holds NaN or infinity")
+        return np.asarray(np.mean([self._of(view) for view in planes_of(images)], axis=0))
+
+    def _of(self, view: Images) -> Floats:
+        planes = torch.from_numpy(np.ascontiguousarray(view, np.float32))
         pictures = planes.flatten(0, 1)[:, None]
         parts = [self._run(part) for part in torch.split(pictures, _AT_ONCE)]
         features = torch.cat(parts).double().numpy()
-        return np.asarray(features.reshape(len(images), planes.shape[1], -1).mean(axis=1))
+        return np.asarray(features.reshape(len(view), planes.shape[1], -1).mean(axis=1))
 
     def _run(self, pictures: Tensor) -> Tensor:
         sized = functional.interpolate(
@@ -109,6 +113,28 @@ class Network:
         )
         features: Tensor = self.module(sized.expand(-1, 3, -1, -1))
         return features.mean(dim=(2, 3)) if features.ndim == 4 else features.flatten(1)
+
+
+def looked_at(shape: Sequence[int]) -> tuple[str, ...]:
+    """What is looked at in patches of several slices, for images of ``shape``."""
+    if len(shape) == 5:
+        return (
+            (
+                "3-D patches: features are those of the axial, coronal and sagittal plane through "
+                "the middle, averaged, and the correlation of neighbouring slices; intensities are "
+                "those of all voxels, lesion sizes the longest diameter in an axial slice, and "
+                "likeness of pairs that of the middle slices."
+            ),
+        )
+    if shape[1] > 1:
+        return (
+            (
+                "Adjacent slices: features and likeness of pairs are averaged over slices; "
+                "intensities are those of all slices; masks, and what is measured in them, are of "
+                "the middle one."
+            ),
+        )
+    return ()
 
 
 def extractor(features: str, sha256: str = "") -> Extractor:

@@ -27,7 +27,15 @@ from medaug.domain import PatchSet, Release, Window, digest_of
 from medaug.errors import CohortError, Fault
 from medaug.evaluation import agreement
 from medaug.evaluation.distances import LEAST_PER_FEATURE, NEIGHBOURS, kernel_distance
-from medaug.evaluation.features import Extractor, FeatureSpace, Images, Masks, Radiomic, extractor
+from medaug.evaluation.features import (
+    Extractor,
+    FeatureSpace,
+    Images,
+    Masks,
+    Radiomic,
+    extractor,
+    looked_at,
+)
 from medaug.evaluation.halves import Deal, deal, deal_halves, one_per_patient, rooms, sizes_of
 from medaug.evaluation.likeness import BETTER, Figure, Sample, likeness
 from medaug.evaluation.pairs import Similarity, similarity_of
@@ -121,8 +129,8 @@ def distance_to(
     """The kernel distance to real patches as a function of patches, for choosing a checkpoint.
 
     Args:
-        reference: (patch, channel, ..., row, column) on [-1, 1]; real patches, which also give the
-            scale.
+        reference: (patch, channel, row, column) or (patch, 1, slice, row, column) on [-1, 1]; real
+            patches, which also give the scale.
         masks: theirs; None where the patches to come will have none.
         measure: radiomic by default.
 
@@ -196,8 +204,8 @@ def fidelity(
 
 def _misfits(real: PatchSet, synthetic: Release) -> Iterator[Fault]:
     shape = real.images.shape[1:]
-    if len(shape) < 3 or min(shape[-2:]) < LEAST_SIDE:
-        yield Fault("real patches", f"of {shape}", f"at least {LEAST_SIDE} x {LEAST_SIDE} pixels")
+    if len(shape) not in (3, 4) or min(shape[1:]) < LEAST_SIDE:
+        yield Fault("real patches", f"of {shape}", f"at least {LEAST_SIDE} pixels along each side")
     if not np.isfinite(real.images).all():
         yield Fault("real patches", "a patch holds NaN or infinity", "finite intensities")
     for what, came, allowed in (
@@ -392,6 +400,7 @@ def _corrected(groups: Sequence[Group]) -> tuple[Group, ...]:
 def _method(real: PatchSet, measure: Extractor, settings: EvaluationSettings) -> tuple[str, ...]:
     who = "patient" if real.patients_known else "patch"
     return (
+        *looked_at(real.images.shape),
         (
             f"Real patches were halved by {who} {settings.fidelity.deals} times at random. Each "
             "figure compares one half with as many synthetic patches of the same classes; its "

@@ -6,7 +6,7 @@ judge is refused before anything is trained (`refusals`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,8 +18,9 @@ import torch
 from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.comparison import Comparison, Word, compare, overall
-from medaug.evaluation.policies import ARMS, Arm, ArmName
+from medaug.evaluation.policies import Arm, ArmName
 from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
+from medaug.evaluation.released import labels_among, lacking, trainable
 from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
@@ -82,11 +83,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The outcome; ``test`` counts patients and patches, ``protocol`` and ``caveats`` are prose."""
+    """The outcome.
+
+    ``test`` counts patients and patches; ``left_out`` says why an arm could not be trained;
+    ``protocol`` and ``caveats`` are prose.
+    """
 
     test: dict[str, Any]
     settings: EvaluationSettings
     arms: tuple[ArmResult, ...]
+    left_out: dict[str, str]
     comparisons: tuple[Comparison, ...]
     verdict: Verdict
     protocol: tuple[str, ...]
@@ -100,6 +106,7 @@ class Evaluation:
             "classifiers": list(self.settings.classifiers),
             "steps": self.settings.steps,
             "arms": [arm.document() for arm in self.arms],
+            "arms_left_out": self.left_out,
             "comparisons": [comparison.document() for comparison in self.comparisons],
             "verdict": asdict(self.verdict),
             "protocol": list(self.protocol),
@@ -145,7 +152,9 @@ def evaluate(
     device = _device(settings)
     diet = _diet(training, tuning, test.patches, release, window)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
+    arms, left_out = trainable(lacking(release, training.classes))
     trainings = _train_all(
+        arms,
         diet,
         digests,
         release.digest,
@@ -155,7 +164,7 @@ def evaluate(
         ScoreStore(folder),
         progress or Silent(),
     )
-    return _judge(trainings, training, tuning, test.patches, release, settings, seed)
+    return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
 
 
 def _device(settings: EvaluationSettings) -> torch.device:
@@ -179,7 +188,7 @@ def _diet(
         real=real,
         labels=torch.from_numpy(training.labels),
         synthetic=synthetic,
-        synthetic_labels=torch.from_numpy(release.labels),
+        synthetic_labels=torch.from_numpy(labels_among(release, training.classes)),
         tuning=tuned,
         tuning_labels=tuning.labels,
         test=tested,
@@ -187,6 +196,7 @@ def _diet(
 
 
 def _train_all(
+    arms: Sequence[Arm],
     diet: Diet,
     digests: tuple[Any, ...],
     release_digest: str,
@@ -198,7 +208,7 @@ def _train_all(
 ) -> Trainings:
     """Scores of every classifier, arm and seed, from the store where they are there."""
     trainings: Trainings = {}
-    wanted = list(_wanted(settings))
+    wanted = list(_wanted(settings, arms))
     progress.start("training classifiers", len(wanted) * settings.steps)
     for classifier, arm, run in wanted:
         name = f"{classifier}_{arm.name}_{run}"
@@ -227,15 +237,18 @@ def _train_all(
     return trainings
 
 
-def _wanted(settings: EvaluationSettings) -> Iterator[tuple[ClassifierName, Arm, int]]:
+def _wanted(
+    settings: EvaluationSettings, arms: Sequence[Arm]
+) -> Iterator[tuple[ClassifierName, Arm, int]]:
     for classifier in settings.classifiers:
-        for arm in ARMS:
+        for arm in arms:
             for run in range(settings.seeds):
                 yield classifier, arm, run
 
 
 def _judge(
     trainings: Trainings,
+    left_out: dict[str, str],
     training: PatchSet,
     tuning: PatchSet,
     test: PatchSet,
@@ -263,6 +276,7 @@ def _judge(
         test=_counts(test),
         settings=settings,
         arms=tuple(results),
+        left_out=left_out,
         comparisons=comparisons,
         verdict=Verdict(overall(comparisons), sentence),
         protocol=protocol_sentences(training, tuning, test, release, settings, comparisons),

@@ -3,8 +3,11 @@
 First-order statistics, GLCM at three distances, GLRLM and GLSZM with the names of the Image
 Biomarker Standardisation Initiative [1]_, and two families of our own: intensity in rings about
 the centre (a lesion sits there, and texture alone would not notice if it moved), and, for patches
-of several planes, how alike neighbouring planes are. Where masks are given, the shape of the mask
-and its contrast are added. Nothing is learned and nothing is downloaded.
+of several slices, how alike neighbouring slices are. Texture is 2-D ("2D averaged", see `texture`):
+adjacent slices are averaged; of a 3-D patch, whose voxels are cubes, the three planes through its
+middle are (axial, coronal, sagittal), so that what only a side view shows is measured too. Where
+masks are given, the shape of the mask and its contrast are added. Nothing is learned and nothing is
+downloaded.
 
 >>> images = np.zeros((2, 1, 16, 16), np.float32)
 >>> radiomic_features(images).shape == (2, len(feature_names(images.shape)))
@@ -22,6 +25,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.measure import perimeter_crofton
 
+from medaug.domain import central
+from medaug.domain.patch import Scalar
 from medaug.evaluation.texture import (
     LEVELS,
     Floats,
@@ -72,9 +77,10 @@ def radiomic_features(
     """Features of patches on [-1, 1].
 
     Args:
-        images: (patch, channel, ..., row, column), at least 8 x 8; what stands between patch and
-            row are planes, whose features are averaged.
-        masks: (patch, ..., row, column), the lesion, or None.
+        images: (patch, channel, row, column) or (patch, 1, slice, row, column), 8 or more pixels
+            along each side.
+        masks: (patch, row, column), of the middle channel, or (patch, slice, row, column); the
+            lesion, or None.
 
     Returns:
         (patch, feature) float64, finite; `feature_names` names the columns.
@@ -82,7 +88,7 @@ def radiomic_features(
     Raises:
         ValueError: for NaN or infinity, or patches too small.
     """
-    if images.ndim < 4 or min(images.shape[-2:]) < LEAST_SIDE:
+    if images.ndim not in (4, 5) or min(images.shape[2:]) < LEAST_SIDE:
         raise ValueError(
             f"patches are (patch, channel, row, column), 8 x 8 or more: {images.shape}"
         )
@@ -99,15 +105,34 @@ def feature_names(shape: Sequence[int], masks: bool = False) -> tuple[str, ...]:
 
 
 def _features(images: NDArray[np.floating], masks: NDArray[np.bool_] | None) -> Named:
-    side = images.shape[-2:]
-    planes = images.reshape(len(images), -1, *side)
-    families = [_of_planes(planes)]
-    if planes.shape[1] > 1:
-        families.append((("correlation of neighbouring planes",), _between_planes(planes)))
+    views = planes_of(images)
+    measured = [_of_planes(view) for view in views]
+    families = [(measured[0][0], np.asarray(np.mean([each[1] for each in measured], axis=0)))]
+    slices = images.reshape(len(images), -1, *images.shape[-2:])
+    if slices.shape[1] > 1:
+        families.append((("correlation of neighbouring planes",), _between_planes(slices)))
     if masks is not None:
-        families.append(_shape(planes, masks))
+        outlines = planes_of(masks[:, None])
+        if images.ndim == 4:
+            views = (central(images),)
+        shapes = [
+            _shape(view[:, 0], outline[:, 0]) for view, outline in zip(views, outlines, strict=True)
+        ]
+        families.append((_SHAPE, np.asarray(np.mean(shapes, axis=0))))
     names = tuple(name for family, _ in families for name in family)
     return names, np.concatenate([values for _, values in families], axis=1)
+
+
+def planes_of(images: NDArray[Scalar]) -> tuple[NDArray[Scalar], ...]:
+    """The planes that are looked at, as stacks (patch, plane, row, column).
+
+    Of (patch, channel, row, column) all channels; of (patch, 1, slice, row, column) the axial, the
+    coronal and the sagittal plane through the middle, rows of the last two running to the head.
+    """
+    if images.ndim == 4:
+        return (images,)
+    _, _, _, rows, columns = images.shape
+    return central(images), images[:, :, :, rows // 2], images[..., columns // 2]
 
 
 def _of_planes(planes: NDArray[np.floating]) -> Named:
@@ -197,16 +222,12 @@ def _between_planes(planes: NDArray[np.floating]) -> Floats:
     return np.asarray(correlation.mean(axis=1, keepdims=True))
 
 
-def _shape(planes: NDArray[np.floating], masks: NDArray[np.bool_]) -> Named:
-    """Shape of each mask, averaged over its planes; an empty mask is all zeros, as no lesion is."""
-    count, deep, *side = planes.shape
-    outlines = masks.reshape(count, -1, *side)
-    values = np.zeros((count, outlines.shape[1], len(_SHAPE)))
-    for patch, plane in zip(*np.nonzero(outlines.any(axis=(2, 3))), strict=True):
-        # A 2-D mask belongs to every channel of a patch of several.
-        picture = planes[patch, plane] if outlines.shape[1] == deep else planes[patch].mean(axis=0)
-        values[patch, plane] = _of_mask(picture, outlines[patch, plane])
-    return _SHAPE, values.mean(axis=1)
+def _shape(pictures: NDArray[np.floating], masks: NDArray[np.bool_]) -> Floats:
+    """(patch, feature) of pictures and masks (patch, row, column); 0 for an empty mask."""
+    values = np.zeros((len(pictures), len(_SHAPE)))
+    for patch in np.flatnonzero(masks.any(axis=(1, 2))):
+        values[patch] = _of_mask(pictures[patch], masks[patch])
+    return values
 
 
 def _of_mask(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> list[float]:

@@ -48,14 +48,10 @@ def refuse_misfits(training: PatchSet, tuning: PatchSet, test: PatchSet, release
     """Raise `CohortError` with every reason why these cannot be evaluated together."""
     faults = [
         *_kinds(training, tuning, test, release),
+        *_strangers(training, release),
         *_too_few("training set", training, 1),
         *_too_few("tuning set", tuning, 1),
         *_too_few("test set", test, LEAST_TEST_PATIENTS),
-    ]
-    faults += [
-        Fault(f"release: {label}", "no synthetic patch", "at least 1 of each class")
-        for label, count in release.per_class().items()
-        if count == 0
     ]
     if faults:
         raise CohortError(*faults)
@@ -66,8 +62,8 @@ def _kinds(
 ) -> Iterator[Fault]:
     """Faults of classes, unit and patch shape."""
     shape = training.images.shape[1:]
-    if len(shape) != 3 or min(shape[1:]) < LEAST_SIDE:
-        allowed = f"(channel, row, column), at least {LEAST_SIDE} x {LEAST_SIDE} pixels"
+    if len(shape) not in (3, 4) or min(shape[1:]) < LEAST_SIDE:
+        allowed = f"(channel, [slice,] row, column), at least {LEAST_SIDE} pixels along each side"
         yield Fault("training set", f"patches of {shape}", allowed)
     if len(training.classes) < 2:
         yield Fault("training set", f"only the class {training.classes}", "at least 2 classes")
@@ -75,13 +71,21 @@ def _kinds(
     for name, found in (
         ("tuning set", (tuning.classes, tuning.unit, tuning.images.shape[1:])),
         ("test set", (test.classes, test.unit, test.images.shape[1:])),
-        ("release", (release.classes, release.unit, release.pixels.shape[1:])),
+        # Its classes may be fewer; `_strangers` looks at them.
+        ("release", (training.classes, release.unit, release.pixels.shape[1:])),
     ):
         for what, came, wanted in zip(
             ("classes", "unit", "patch shape"), found, expected, strict=True
         ):
             if came != wanted:
                 yield Fault(name, f"{what} {came}", f"as in the training set: {wanted}")
+
+
+def _strangers(training: PatchSet, release: Release) -> Iterator[Fault]:
+    """Faults of classes that only the release has; it may lack some of the training set."""
+    for label in release.classes:
+        if label not in training.classes:
+            yield Fault("release", f"classes: {label}", ", ".join(training.classes))
 
 
 def _too_few(name: str, patches: PatchSet, least: int) -> Iterator[Fault]:

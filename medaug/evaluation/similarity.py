@@ -3,7 +3,8 @@
 The mean multi-scale structural similarity (MS-SSIM [1]_) of pairs, of one class and of different
 patients. A generator that draws few pictures has a higher one than real patches (Odena et al.
 [2]_). Five scales need 176 pixels; a smaller patch gets as many as leave 11 pixels, the width of
-the window, at the coarsest, with the weights of the first scales.
+the window, at the coarsest, with the weights of the first scales. Adjacent slices are averaged; of
+a 3-D patch the middle slice is looked at.
 
 >>> scales(32), scales(64), scales(128), scales(256)
 (2, 3, 4, 5)
@@ -18,6 +19,8 @@ import numpy as np
 import torch
 from monai.metrics.regression import MultiScaleSSIMMetric
 from numpy.typing import NDArray
+
+from medaug.domain import central
 
 Images = NDArray[np.float32]
 
@@ -37,7 +40,8 @@ def similarities(first: Images, second: Images) -> NDArray[np.float64]:
     """MS-SSIM of each pair (first[i], second[i]).
 
     Args:
-        first: (pair, channel, row, column) on [-1, 1], at least 11 x 11.
+        first: (pair, channel, row, column) or (pair, 1, slice, row, column) on [-1, 1], at least
+            11 x 11.
         second: the same.
 
     Returns:
@@ -48,8 +52,8 @@ def similarities(first: Images, second: Images) -> NDArray[np.float64]:
         raise ValueError(f"structural similarity needs 11 x 11 pixels, got {first.shape[-2:]}")
     weights = np.array(_WEIGHTS[:count]) / sum(_WEIGHTS[:count])
     planes = [
-        torch.from_numpy(np.ascontiguousarray(each, np.float32)).flatten(0, -3)[:, None]
-        for each in (first, second)
+        torch.from_numpy(np.ascontiguousarray(each, np.float32)).flatten(0, 1)[:, None]
+        for each in ((central(first), central(second)) if first.ndim == 5 else (first, second))
     ]
     metric = MultiScaleSSIMMetric(
         spatial_dims=2, data_range=2.0, kernel_size=_WINDOW, weights=tuple(weights)

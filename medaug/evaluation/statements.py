@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from medaug.domain import PatchSet, Release
 from medaug.evaluation.comparison import MAIN, Comparison, overall
+from medaug.evaluation.released import lacking, trainable
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
@@ -34,7 +35,9 @@ def protocol_sentences(
     released = ", ".join(f"{count} {label}" for label, count in release.per_class().items())
     share = f"{settings.synthetic_per_batch} of {settings.batch}"
     tests = sum(each.is_main for each in comparisons)
+    missing = lacking(release, training.classes)
     return (
+        *_shape_sentence(training),
         f"Reference standard: the class that the source gives each lesion ({_list(test.classes)}).",
         (
             f"Training {_size(training)}; tuning {_size(tuning)}; test {_size(test)}. No test "
@@ -70,6 +73,31 @@ def protocol_sentences(
             f"({_count(tests, 'classifier')}). p values are corrected by Holm's method over all "
             f"{len(comparisons)} comparisons; the intervals are not."
         ),
+        *_missing_sentences(missing),
+    )
+
+
+def _shape_sentence(training: PatchSet) -> tuple[str, ...]:
+    """What a classifier sees of a patch of several slices."""
+    channels, *size = training.images.shape[1:]
+    if len(size) == 3:
+        return (f"Classifiers see the whole volume of {size[0]} slices: their layers are 3-D.",)
+    if channels > 1:
+        return (f"Classifiers see {channels} adjacent slices, as channels of a picture.",)
+    return ()
+
+
+def _missing_sentences(missing: Sequence[str]) -> tuple[str, ...]:
+    """What became of the arms where the release lacks classes."""
+    if not missing:
+        return ()
+    _, left_out = trainable(missing)
+    return (
+        (
+            f"Nothing of the class {_list(missing)} was released: in the arms that mix real and "
+            "synthetic patches it is fed with real ones alone and keeps its share of every batch."
+        ),
+        *(f"The arm {arm} was left out. {reason}" for arm, reason in left_out.items()),
     )
 
 

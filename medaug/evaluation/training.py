@@ -28,6 +28,7 @@ from medaug.evaluation.statistics import macro_auc
 
 CHECKPOINTS = 5
 _SCORED_AT_ONCE = 256
+_VOLUMES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,11 @@ class Scores:
 
 @dataclass(frozen=True, eq=False)
 class Diet:
-    """Everything a training reads: images (patch, channel, row, column) on [-1, 1] and labels.
+    """Everything a training reads: images on [-1, 1] and labels.
 
-    ``synthetic`` and ``synthetic_labels`` hold the released patches; ``test`` has no labels here.
+    Images are (patch, channel, row, column) or (patch, 1, slice, row, column). ``synthetic`` and
+    ``synthetic_labels`` hold the released patches, which may lack classes; ``test`` has no labels
+    here.
     """
 
     real: Tensor
@@ -52,6 +55,11 @@ class Diet:
     tuning: Tensor
     tuning_labels: NDArray[np.int64]
     test: Tensor
+
+    @property
+    def classes(self) -> int:
+        """How many; every one occurs among the real patches."""
+        return int(self.labels.max()) + 1
 
 
 def train_and_score(
@@ -77,10 +85,9 @@ def train_and_score(
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        size = (diet.real.shape[2], diet.real.shape[3])
-        classes = int(diet.labels.max()) + 1
-        network = build_classifier(name, diet.real.shape[1], size, classes)
-        network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels, *size = diet.real.shape[1:]
+        network = build_classifier(name, channels, size, diet.classes)
+        network = network.to(device, memory_format=_layout(diet.real))  # type: ignore[call-overload]
         _train(network, arm, diet, settings, generator, device, advanced)
     return Scores(_score(network, diet.tuning, device), _score(network, diet.test, device))
 
@@ -95,20 +102,25 @@ def _train(
     advanced: Callable[[int], None],
 ) -> None:
     """Run every step; leave ``network`` with the weights that scored best on tuning."""
-    slots = arm.synthetic_slots(settings.batch, settings.synthetic_per_batch)
-    real = deal(diet.labels, settings.steps, settings.batch - slots, generator)
-    synthetic = deal(diet.synthetic_labels, settings.steps, slots, generator)
+    released = torch.bincount(diet.synthetic_labels, minlength=diet.classes) > 0
+    places = arm.places(settings.batch, settings.synthetic_per_batch, released)
+    count = settings.batch - places.synthetic
+    real = deal(diet.labels, settings.steps, count, generator, places.of_real)
+    synthetic = deal(
+        diet.synthetic_labels, settings.steps, places.synthetic, generator, places.of_synthetic
+    )
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
     best, kept, done = -1.0, network.state_dict(), 0
+    layout = _layout(diet.real)
     network.train()
     for step in range(settings.steps):
         images = torch.cat([diet.real[real[step]], diet.synthetic[synthetic[step]]])
         labels = torch.cat([diet.labels[real[step]], diet.synthetic_labels[synthetic[step]]])
         if arm.classical:
             images = augment(images, draw(images.shape, generator))
-        logits = network(images.to(device, memory_format=torch.channels_last))
+        logits = network(images.to(device, memory_format=layout))
         loss = functional.cross_entropy(logits, labels.to(device))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -125,13 +137,19 @@ def _train(
     network.load_state_dict(kept)
 
 
+def _layout(images: Tensor) -> torch.memory_format:
+    """Channels last, which is the faster order in memory."""
+    return torch.channels_last if images.ndim == 4 else torch.channels_last_3d
+
+
 @torch.no_grad()
 def _score(network: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float64]:
     """Probabilities (patch, class); float64, so that confident scores do not tie at 1."""
     network.eval()
+    layout = _layout(images)
     parts = [
-        network(part.to(device, memory_format=torch.channels_last)).double().cpu()
-        for part in torch.split(images, _SCORED_AT_ONCE)
+        network(part.to(device, memory_format=layout)).double().cpu()
+        for part in torch.split(images, _SCORED_AT_ONCE if images.ndim == 4 else _VOLUMES_AT_ONCE)
     ]
     scores: NDArray[np.float64] = torch.softmax(torch.cat(parts), dim=1).numpy()
     return scores

@@ -16,6 +16,7 @@ from medaug.domain import Part, PatchSet, PatientSplit, Release, Window
 from medaug.errors import CohortError
 from medaug.evaluation.features import Masks
 from medaug.evaluation.fidelity import FEW_PATCHES, fidelity
+from medaug.evaluation.released import lacking, only
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.progress import Progress
 
@@ -54,6 +55,9 @@ def likeness_to_unseen(
     """
     if not settings.fidelity.enabled:
         return {"not_computed": ["Switched off: the setting evaluation.fidelity.enabled is false."]}
+    kept = release.per_class()
+    missing = lacking(release, patches.classes)
+    patches = only(patches, [label for label in patches.classes if kept.get(label)])
     parts = parts_to_compare(patches, split)
     real = patches.of_patients(frozenset().union(*map(split.patients, parts)))
     document: dict[str, Any] = {
@@ -73,6 +77,10 @@ def likeness_to_unseen(
         ]
         return document
     document |= found.document()
+    if missing:
+        document["caveats"].append(
+            f"Nothing of the class {', '.join(missing)} was released, so it is not compared."
+        )
     if "tuning" in parts:
         document["caveats"].append(
             f"Of some class the test part has fewer than {ENOUGH} patches, so the tuning part was "

@@ -1,7 +1,8 @@
 """A release as one NPZ: ``numpy.load(path)`` gives it back, without pickle.
 
 ==============  =======================================  ==============================
-``pixels``      int16 (sample, channel, row, column)     stored values
+``pixels``      int16 (sample, channel, row, column),    stored values
+                or (sample, 1, slice, row, column)
 ``labels``      int64 (sample,)                          index into ``classes``
 ``classes``     text (class,)
 ``slope``       float64                                  value = pixels * slope + intercept
@@ -10,8 +11,13 @@
 ``modality``    text                                     DICOM's word
 ``mm_per_pixel``  float64                                0 where unknown
 ``notice``      text                                     says that the pixels are synthetic
-``masks``       uint8 (sample, row, column)              1 in the lesion; absent if none drawn
+``masks``       uint8 (sample, row, column),             1 in the lesion; absent if none drawn
+                or (sample, slice, row, column)
 ==============  =======================================  ==============================
+
+The second layout is that of 3-D patches. More than one channel are adjacent slices, and the mask is
+then of the middle one. Slices and such channels run from feet to head, rows to the back, columns to
+the left.
 
 An NPZ is a zip file, and a zip member carries a date and a system: both are fixed here, so
 that two builds are the same byte for byte.

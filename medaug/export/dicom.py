@@ -3,6 +3,13 @@
 No dataset is ever copied and cleaned: every attribute below is written out here, and a test
 holds the list. The images form one study of one made-up patient, with a series per class.
 
+A sample of several slices (3-D, or adjacent slices as channels) is a series of its own: one
+instance for each slice, with position and orientation, which the general rule for extending an IOD
+allows [6]_. Every reader of series then gives back the volume with its millimetres. Multi-frame
+Grayscale Word Secondary Capture would need one file, but it takes unsigned pixels only, and carries
+a place for its frames in functional groups alone, whose module asks for a date and a time of the
+content (PS3.3 C.7.6.16); without them readers stack the frames at a distance that they make up.
+
 Secondary Capture [1]_ with Conversion Type ``SYN`` keeps a PACS from taking a sample for an
 acquisition. Intensities go through the Modality LUT [2]_, so that a reader sees HU. The class
 stands in the Acquisition Context Sequence [3]_ as a Finding (121071, DCM): the general place
@@ -20,6 +27,7 @@ a build repeats them, two releases never share them, and no UID of a source ente
 .. [3] DICOM PS3.3 C.7.6.14
 .. [4] DICOM PS3.5 B.2
 .. [5] DICOM PS3.3 A.8.1.3 and C.9.2
+.. [6] DICOM PS3.2 3.11.4, Standard Extended SOP Class; PS3.3 C.7.6.2 and C.7.4.1
 """
 
 from __future__ import annotations
@@ -37,8 +45,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorag
 
 from medaug.domain import Release
 from medaug.errors import Fault, SettingsError
-from medaug.export.layout import planes
-from medaug.export.manifest import ClassEntry, Manifest
+from medaug.export.layout import depth_of, planes, sample_name
+from medaug.export.manifest import ClassEntry, ImageEntry, Manifest
 from medaug.export.words import NOTICE
 from medaug.progress import Progress
 
@@ -51,7 +59,7 @@ _RESCALE_TYPE = {"HU": "HU", "SUV": "SUV", "arbitrary": "US"}
 def write_dicom(
     release: Release, manifest: Manifest, folder: Path, seed: int, progress: Progress
 ) -> None:
-    """Write ``<class>/<number>.dcm`` into ``folder``."""
+    """Write ``<class>/<number>.dcm``, or ``<class>/<number>/<slice>.dcm``, into ``folder``."""
     # With the seed alone, two sites that both use seed 0 would share their UIDs.
     rng = np.random.default_rng([seed, int(manifest.pixels_digest, 16)])
     common = _common(manifest, rng)
@@ -59,17 +67,26 @@ def write_dicom(
     for number, entry in enumerate(manifest.classes, start=1):
         (folder / entry.folder).mkdir(parents=True)
         series.append(_series(common, entry, number, _uid(rng)))
+    deep = depth_of(manifest.image.shape) > 1
     for instance, plane in enumerate(planes(release), start=1):
+        entry = manifest.classes[plane.label]
+        path = folder / entry.folder / f"{plane.name}.dcm"
         dataset = Dataset()
         dataset.update(series[plane.label])
-        dataset.SOPInstanceUID = _uid(rng)
         dataset.InstanceNumber = instance
+        if deep:
+            path = folder / entry.folder / sample_name(plane.number) / f"{plane.slice:03d}.dcm"
+            if plane.slice == 0:
+                path.parent.mkdir()
+                volume = _volume(plane.number, manifest, rng)
+            dataset.update(volume)
+            _add_place(dataset, plane.slice, manifest.image)
+        dataset.SOPInstanceUID = _uid(rng)
         dataset.PixelData = plane.pixels.astype("<i2").tobytes()
         dataset["PixelData"].VR = "OW"
-        if release.masks is not None:
-            _add_mask(dataset, release.masks[plane.number])
+        if plane.mask is not None:
+            _add_mask(dataset, plane.mask)
         dataset.file_meta = _file_meta(dataset.SOPInstanceUID, manifest.medaug)
-        path = folder / manifest.classes[plane.label].folder / f"{plane.name}.dcm"
         dcmwrite(path, dataset, enforce_file_format=True)
         progress.advance()
 
@@ -154,7 +171,7 @@ def _add_equipment(common: Dataset, version: str) -> None:
 
 def _add_pixel_meaning(common: Dataset, manifest: Manifest) -> None:
     image = manifest.image
-    _, common.Rows, common.Columns = image.shape
+    common.Rows, common.Columns = image.shape[-2:]
     common.SamplesPerPixel = 1
     common.PhotometricInterpretation = "MONOCHROME2"
     common.BitsAllocated = common.BitsStored = 16
@@ -172,6 +189,31 @@ def _add_pixel_meaning(common: Dataset, manifest: Manifest) -> None:
         spacing = f"{image.mm_per_pixel:.9g}"
         common.NominalScannedPixelSpacing = [spacing, spacing]
         common.PixelSpacing = [spacing, spacing]
+
+
+def _volume(number: int, manifest: Manifest, rng: np.random.Generator) -> Dataset:
+    """What the slices of a sample share."""
+    volume = Dataset()
+    volume.SeriesInstanceUID = _uid(rng)
+    volume.SeriesNumber = number + 1
+    if manifest.image.slice_mm:
+        # The place of a slice means something beside the others of its series and nowhere else.
+        volume.FrameOfReferenceUID = _uid(rng)
+        volume.PositionReferenceIndicator = None
+    return volume
+
+
+def _add_place(dataset: Dataset, at: int, image: ImageEntry) -> None:
+    """Number and, where millimetres are known, place of slice ``at``.
+
+    Columns run to the left (+x), rows to the back (+y), slices to the head (+z); the first pixel
+    is at the origin.
+    """
+    dataset.InstanceNumber = at + 1
+    if image.slice_mm:
+        dataset.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        dataset.ImagePositionPatient = [0, 0, f"{at * image.slice_mm:.9g}"]
+        dataset.SpacingBetweenSlices = f"{image.slice_mm:.9g}"
 
 
 def _add_mask(dataset: Dataset, mask: NDArray[np.bool_]) -> None:

@@ -1,11 +1,13 @@
 """Which picture lies in which file.
 
-Sample ``n`` is row ``n`` of the NPZ and file ``<class>/<n>`` of every other format. PNG and
-Secondary Capture hold one plane each, so that a sample of several channels becomes several
-files there.
+Sample ``n`` is row ``n`` of the NPZ and file ``<class>/<n>`` of every other format. A sample may
+hold several slices (a 3-D patch, or adjacent slices as channels); a NIfTI file holds them all. PNG
+and Secondary Capture hold one slice each, so that such a sample becomes several files there:
+``<class>/<n>_s<slice>.png`` and ``<class>/<n>/<slice>.dcm``, counted from 0 at the feet.
 
-Masks of PNG and NIfTI lie in a folder of their own, under the same names: a loader that takes every
-file below ``png/cyst`` for a cyst must not meet a mask there.
+The mask of a 3-D patch is 3-D; that of adjacent slices is of the middle one alone. Masks of PNG and
+NIfTI lie in a folder of their own, under the same names: a loader that takes every file below
+``png/cyst`` for a cyst must not meet a mask there.
 
 >>> folder_names(("cyst", "Zyste (groß)", "../x"))
 ('cyst', 'Zyste_gro', 'x')
@@ -43,20 +45,53 @@ def sample_name(number: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """One channel of one sample: ``pixels`` (row, column) int16; ``label`` indexes `classes`."""
+    """One slice of one sample.
+
+    Attributes:
+        number: of the sample.
+        slice: from 0 at the feet.
+        label: index into `classes`.
+        name: of a file that stands beside those of other samples.
+        pixels: (row, column) int16.
+        mask: (row, column) bool; None where none was drawn of this slice.
+    """
 
     number: int
-    channel: int
+    slice: int
     label: int
     name: str
     pixels: NDArray[np.int16]
+    mask: NDArray[np.bool_] | None
+
+
+def depth_of(shape: Sequence[int]) -> int:
+    """Slices of a sample of ``shape`` (channel, row, column) or (1, slice, row, column).
+
+    >>> depth_of((1, 64, 64)), depth_of((3, 64, 64)), depth_of((1, 32, 32, 32))
+    (1, 3, 32)
+    """
+    return shape[-3]
+
+
+def masked_slices(shape: Sequence[int]) -> range:
+    """The slices of a sample of ``shape`` that a mask is drawn of.
+
+    >>> list(masked_slices((3, 64, 64))), len(masked_slices((1, 32, 32, 32)))
+    ([1], 32)
+    """
+    depth = depth_of(shape)
+    return range(depth) if len(shape) == 4 else range(depth // 2, depth // 2 + 1)
 
 
 def planes(release: Release) -> Iterator[Plane]:
-    """Every plane of a release, sample by sample."""
-    channels = release.pixels.shape[1]
-    for number, (sample, label) in enumerate(zip(release.pixels, release.labels, strict=True)):
-        for channel, pixels in enumerate(sample):
-            suffix = f"_c{channel}" if channels > 1 else ""
-            name = sample_name(number) + suffix
-            yield Plane(number, channel, int(label), name, pixels)
+    """Every slice of a release, sample by sample, from feet to head."""
+    shape = release.pixels.shape[1:]
+    stacks = release.pixels.reshape(len(release), *shape[-3:])
+    drawn = masked_slices(shape)
+    for number, (stack, label) in enumerate(zip(stacks, release.labels, strict=True)):
+        for at, pixels in enumerate(stack):
+            suffix = f"_s{at:02d}" if len(stack) > 1 else ""
+            mask = None
+            if release.masks is not None and at in drawn:
+                mask = release.masks[number].reshape(-1, *shape[-2:])[at - drawn.start]
+            yield Plane(number, at, int(label), sample_name(number) + suffix, pixels, mask)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medaug.domain import CheckResult, Release, ReleasePolicy, Window
 from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
-from medaug.export.layout import folder_names
+from medaug.export.layout import depth_of, folder_names
 from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
 from medaug.export.words import MODES, NOTICE
 
@@ -32,10 +32,20 @@ class _Frozen(BaseModel):
 class ImageEntry(_Frozen):
     """What a pixel means: value = stored * slope + intercept, in ``unit``."""
 
-    shape: tuple[int, int, int] = Field(description="channels, rows, columns of one sample")
+    shape: tuple[int, int, int] | tuple[int, int, int, int] = Field(
+        description="of one sample as an array; `axes` names its sides"
+    )
+    axes: tuple[str, ...] = Field(
+        description="of one sample: channel, row, column; or, with adjacent slices as channels, "
+        "slice, row, column; or, in 3-D, channel, slice, row, column. Slices run to the head, rows "
+        "to the back, columns to the left"
+    )
     modality: str = Field(description="DICOM Modality (0008,0060)")
     unit: str = Field(description="HU, SUV or arbitrary")
     mm_per_pixel: float | None = Field(description="nominal; null where the source has none")
+    slice_mm: float | None = Field(
+        description="from one slice to the next; null for single slices or an unknown size"
+    )
     slope: float
     intercept: float
     window: tuple[float, float] = Field(description="what the generator draws, and for viewing")
@@ -79,8 +89,14 @@ class Manifest(_Frozen):
     )
 
 
-def describe(release: Release, settings: ExportSettings, name: str, window: Window) -> Manifest:
-    """The manifest of a release.
+def describe(
+    release: Release,
+    settings: ExportSettings,
+    name: str,
+    window: Window,
+    slice_mm: float | None = None,
+) -> Manifest:
+    """The manifest of a release; ``slice_mm`` as in `describe_image`.
 
     Raises:
         DisclosureError: if the mode is unknown or a figure of the review is no number.
@@ -101,7 +117,7 @@ def describe(release: Release, settings: ExportSettings, name: str, window: Wind
         checks=tuple(_rounded(result) for result in decision.results),
         statements=decision.statements,
         classes=_classes(release, settings),
-        image=describe_image(release, window),
+        image=describe_image(release, window, slice_mm),
         masks=release.masks is not None,
         formats=settings.formats,
         generator_digest=release.generator_digest,
@@ -109,14 +125,29 @@ def describe(release: Release, settings: ExportSettings, name: str, window: Wind
     )
 
 
-def describe_image(release: Release, window: Window) -> ImageEntry:
-    """What the pixels of a release mean."""
-    _, channels, rows, columns = release.pixels.shape
+def describe_image(release: Release, window: Window, slice_mm: float | None = None) -> ImageEntry:
+    """What the pixels of a release mean.
+
+    Args:
+        release: the release.
+        window: what the generator draws.
+        slice_mm: between adjacent slices that are channels; ``mm_per_pixel`` where nothing is
+            said. Voxels of 3-D patches are cubes in any case.
+    """
+    shape = release.pixels.shape[1:]
+    axes: tuple[str, ...] = (
+        ("slice", "row", "column") if shape[0] > 1 else ("channel", "row", "column")
+    )
+    if len(shape) == 4:
+        axes, slice_mm = ("channel", "slice", "row", "column"), None
+    apart = (slice_mm or release.mm_per_pixel) if depth_of(shape) > 1 else 0
     return ImageEntry(
-        shape=(channels, rows, columns),
+        shape=shape,
+        axes=axes,
         modality=release.modality,
         unit=release.unit.value,
         mm_per_pixel=release.mm_per_pixel or None,
+        slice_mm=apart or None,
         slope=release.rescale.slope,
         intercept=release.rescale.intercept,
         window=(window.low, window.high),

@@ -1,11 +1,13 @@
-"""NIfTI-1 with a fresh header: one file per sample, (column, row, 1[, channel]).
+"""NIfTI-1 with a fresh header: one file per sample, (column, row, slice).
 
 NIfTI-1 [1]_ keeps its scale factors in 32 bits. Where those carry the rescale without loss
 (HU always), voxels are int16 with ``scl_slope`` and ``scl_inter``; otherwise they are float32
 values in the unit itself. Either way every reader gives back the release's very values.
 
-A patch lies as in the radiological view: columns run to the patient's left, rows to the back.
-Its place in the patient is not known to a release; the first pixel stands at the origin.
+A patch lies as in the radiological view: columns run to the patient's left, rows to the back,
+slices to the head. Adjacent slices that are channels of a sample are slices here. Its place in the
+patient is not known to a release; the first pixel stands at the origin. The mask of adjacent slices
+is of the middle one alone: its file has one slice, placed where that one is.
 
 .. [1] https://nifti.nimh.nih.gov/nifti-1
 """
@@ -21,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import Release
-from medaug.export.layout import sample_name
+from medaug.export.layout import masked_slices, sample_name
 from medaug.export.manifest import Manifest
 from medaug.export.words import NOTICE
 from medaug.progress import Progress
@@ -38,7 +40,7 @@ def write_nifti(release: Release, manifest: Manifest, folder: Path, progress: Pr
     for number, (sample, label) in enumerate(zip(release.pixels, release.labels, strict=True)):
         values = sample if scaled else release.rescale.restore(sample)
         voxels = _voxels(values)
-        header = _header(voxels, manifest, scaled)
+        header = _header(voxels, manifest, scaled, first=0)
         path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
         _write(path, bytes(header.binaryblock), voxels)
         progress.advance()
@@ -51,8 +53,9 @@ def write_nifti_masks(
     for entry in manifest.classes:
         (folder / entry.folder).mkdir(parents=True)
     for number, (mask, label) in enumerate(zip(masks, release.labels, strict=True)):
-        voxels = _voxels(mask[None].astype(np.uint8))
-        header = _header(voxels, manifest, scaled=False)
+        voxels = _voxels(mask.astype(np.uint8))
+        first = masked_slices(manifest.image.shape).start
+        header = _header(voxels, manifest, scaled=False, first=first)
         header.set_intent("label", name="lesion")
         header["cal_min"], header["cal_max"] = 0, 1
         path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
@@ -74,13 +77,13 @@ def _fits_single_precision(release: Release) -> bool:
 
 
 def _voxels(sample: NDArray[np.generic]) -> NDArray[np.generic]:
-    """(channel, row, column) → little-endian (column, row, 1) or (column, row, 1, channel)."""
-    turned = np.transpose(sample, (2, 1, 0))[:, :, None, :]
-    voxels = turned[..., 0] if turned.shape[-1] == 1 else turned
+    """([1, slice,] row, column) → little-endian (column, row, slice)."""
+    voxels = sample.reshape(-1, *sample.shape[-2:]).transpose(2, 1, 0)
     return voxels.astype(voxels.dtype.newbyteorder("<"))
 
 
-def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> Any:
+def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool, first: int) -> Any:
+    """The header of ``voxels`` whose slice 0 is slice ``first`` of the sample."""
     image = manifest.image
     # nibabel types its classes only in part; a header field is read back in the tests.
     header: Any = nib.Nifti1Header(endianness="<")  # type: ignore[no-untyped-call]
@@ -88,7 +91,9 @@ def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool) -> An
     header.set_data_shape(voxels.shape)
     # Without a known spacing the unit stays "unknown" and a pixel counts as 1.
     size = image.mm_per_pixel or 1.0
-    affine = np.diag([-size, -size, size, 1.0])
+    apart = image.slice_mm or size
+    affine = np.diag([-size, -size, apart, 1.0])
+    affine[2, 3] = first * apart
     header.set_qform(affine, code=_ALIGNED)
     header.set_sform(affine, code=_ALIGNED)
     header.set_xyzt_units("mm" if image.mm_per_pixel else "unknown")

@@ -1,4 +1,7 @@
-"""Sixteen-bit grey PNG, one file per plane, and a table that gives the pixels their meaning.
+"""Sixteen-bit grey PNG, one file per slice, and a table that gives the pixels their meaning.
+
+A picture format holds no volume. A sample of several slices becomes a file for each, whose place
+in the sample stands in the table; nothing is laid side by side, since no reader could cut it apart.
 
 A PNG holds no negative number, and few viewers stretch its contrast. The release's own range is
 therefore spread over 0..65535 by a whole factor, which loses nothing:
@@ -13,17 +16,16 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from medaug.domain import Release
-from medaug.export.layout import planes, sample_name
+from medaug.export.layout import planes
 from medaug.export.manifest import Manifest
 from medaug.export.words import NOTICE
 from medaug.progress import Progress
 
-COLUMNS = ("file", "number", "channel", "class", "gain", "offset", "slope", "intercept", "unit")
+COLUMNS = ("file", "number", "slice", "class", "gain", "offset", "slope", "intercept", "unit")
 
 
 def write_png(release: Release, manifest: Manifest, folder: Path, progress: Progress) -> None:
@@ -41,22 +43,21 @@ def write_png(release: Release, manifest: Manifest, folder: Path, progress: Prog
             grey = ((plane.pixels.astype(np.int64) - offset) * gain).astype(np.uint16)
             Image.fromarray(grey).save(folder / file, format="PNG", pnginfo=text)
             meaning = (gain, offset, slope, intercept, manifest.image.unit)
-            table.writerow((file, plane.number, plane.channel, entry.name, *meaning))
+            table.writerow((file, plane.number, plane.slice, entry.name, *meaning))
             progress.advance()
 
 
-def write_png_masks(
-    release: Release, masks: NDArray[np.bool_], manifest: Manifest, folder: Path
-) -> None:
-    """Write ``<class>/<number>.png`` into ``folder``: 8 bits, 255 in the lesion and 0 elsewhere."""
+def write_png_masks(release: Release, manifest: Manifest, folder: Path) -> None:
+    """Write the masks into ``folder``, under their slices' names: 8 bits, 255 in the lesion."""
     _make_folders(folder, manifest)
     text = _origin(manifest)
     text.add_text(
         "Description", "Lesion mask, drawn with the image: 255 in the lesion, 0 elsewhere"
     )
-    for number, (mask, label) in enumerate(zip(masks, release.labels, strict=True)):
-        path = folder / manifest.classes[label].folder / f"{sample_name(number)}.png"
-        Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG", pnginfo=text)
+    for plane in planes(release):
+        if plane.mask is not None:
+            path = folder / manifest.classes[plane.label].folder / f"{plane.name}.png"
+            Image.fromarray(plane.mask.astype(np.uint8) * 255).save(path, "PNG", pnginfo=text)
 
 
 def _make_folders(folder: Path, manifest: Manifest) -> None:

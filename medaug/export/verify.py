@@ -18,7 +18,7 @@ from medaug.domain import Release, Window
 from medaug.errors import DisclosureError, Fault, ReaderError
 from medaug.export.datasheet import DATASHEET
 from medaug.export.dicom import missing_marks
-from medaug.export.layout import MASKS
+from medaug.export.layout import MASKS, depth_of, masked_slices
 from medaug.export.manifest import MANIFEST, Manifest, describe_image, read_manifest
 from medaug.export.release import assemble
 from medaug.export.sums import SUMS, digests_of, sums_text
@@ -121,7 +121,7 @@ def _manifest_problems(manifest: Manifest, release: Release) -> list[str]:
         "the NPZ holds other classes or counts than the manifest": counted
         == {entry.name: entry.samples for entry in manifest.classes},
         "the manifest gives the pixels another meaning than the NPZ": manifest.image
-        == describe_image(release, Window(*manifest.image.window)),
+        == describe_image(release, Window(*manifest.image.window), manifest.image.slice_mm),
         "the manifest and the NPZ differ on whether there are masks": manifest.masks
         == (release.masks is not None),
         "more samples than accepted, or more accepted than drawn": all(
@@ -150,14 +150,19 @@ def _word_problems(folder: Path, manifest: Manifest) -> list[str]:
 
 def _count_problems(manifest: Manifest, names: list[str]) -> list[str]:
     """Whether every format holds every sample, and its mask."""
-    channels = manifest.image.shape[0]
-    # (folder, suffix, files of a sample); a folder of masks holds one file per sample.
+    shape = manifest.image.shape
+    depth, drawn = depth_of(shape), len(masked_slices(shape))
+    # (folder, suffix, files of a sample)
     folders = [
-        (kind, suffix, (1 if kind == "nifti" else channels) * (kind in manifest.formats))
+        (kind, suffix, (1 if kind == "nifti" else depth) * (kind in manifest.formats))
         for kind, suffix in _SUFFIX.items()
     ]
     folders += [
-        (folder, _SUFFIX[kind], int(manifest.masks and kind in manifest.formats))
+        (
+            folder,
+            _SUFFIX[kind],
+            (1 if kind == "nifti" else drawn) * (manifest.masks and kind in manifest.formats),
+        )
         for kind, folder in MASKS.items()
     ]
     problems = []

@@ -14,7 +14,7 @@ from medaug.errors import DisclosureError
 from medaug.export.arrays import NPZ, write_npz
 from medaug.export.datasheet import DATASHEET, datasheet
 from medaug.export.dicom import write_dicom
-from medaug.export.layout import MASKS
+from medaug.export.layout import MASKS, depth_of
 from medaug.export.manifest import MANIFEST, Manifest, describe
 from medaug.export.nifti import write_nifti, write_nifti_masks
 from medaug.export.png import write_png, write_png_masks
@@ -35,6 +35,7 @@ def write_release(
     name: str,
     seed: int,
     window: Window,
+    slice_mm: float | None = None,
     progress: Progress = _NOBODY,
 ) -> None:
     """Write ``release`` to ``folder``, in place of what may stand there.
@@ -47,6 +48,7 @@ def write_release(
         seed: of the DICOM identifiers, not negative and of any size. It is not written, but a
             small number can be guessed from the identifiers: pass one that says nothing else.
         window: what the generator draws, in the release's unit; viewers start with it.
+        slice_mm: between adjacent slices that are channels; a pixel's size where nothing is said.
         progress: told of every sample and format.
 
     Raises:
@@ -57,7 +59,7 @@ def write_release(
     """
     if not isinstance(release, Release):
         raise DisclosureError(f"only a Release may leave; this is a {type(release).__name__}")
-    manifest = describe(release, settings, name, window)
+    manifest = describe(release, settings, name, window, slice_mm)
     paper = datasheet(manifest)
     if words := forbidden_words(manifest.model_dump_json() + paper):
         raise DisclosureError(f"the release's papers would say: {', '.join(sorted(set(words)))}")
@@ -74,13 +76,13 @@ def write_release(
 def _write_formats(
     release: Release, manifest: Manifest, folder: Path, seed: int, progress: Progress
 ) -> None:
-    planes = len(release) * release.pixels.shape[1]
+    planes = len(release) * depth_of(release.pixels.shape[1:])
     write_npz(release, folder / NPZ)
     if "png" in manifest.formats:
         progress.start("writing PNG", planes)
         write_png(release, manifest, folder / "png", progress)
         if release.masks is not None:
-            write_png_masks(release, release.masks, manifest, folder / MASKS["png"])
+            write_png_masks(release, manifest, folder / MASKS["png"])
     if "nifti" in manifest.formats:
         progress.start("writing NIfTI", len(release))
         write_nifti(release, manifest, folder / "nifti", progress)

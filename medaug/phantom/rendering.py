@@ -43,7 +43,7 @@ def lesion_renderer(
     kinds: Mapping[str, str],
     modality: str,
     unit: Unit,
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
     mm_per_pixel: float,
 ) -> Renderer:
     """A function (class, seeds) → images (patch, 1, row, column) float32 HU and masks.
@@ -81,7 +81,17 @@ def lesion_renderer(
                 "choose a preset that learns from real patches alone",
             )
         )
-    if shape[0] != 1 or shape[1] != shape[2]:
+    if len(shape) != 3 or shape[0] != 1:
+        kind = "3-D" if len(shape) == 4 else f"{shape[0]} adjacent slices as channels"
+        faults.append(
+            Fault(
+                "patches",
+                f"{kind}; lesions are rendered on single slices",
+                "2-D patches of one slice (patching.spatial_dims: 2, patching.adjacent: 0)",
+                "set these, or choose a preset that learns from real patches alone",
+            )
+        )
+    elif shape[1] != shape[2]:
         faults.append(Fault("patches", f"shape {shape}", "one channel, square", ""))
     if mm_per_pixel <= 0:
         faults.append(

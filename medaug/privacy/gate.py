@@ -88,8 +88,9 @@ def review(
     form = Format.of(training, window, rescale.slope)
     screening = Screening(policy, rescale, form, detector, memory_mb)
     for index, label in enumerate(sampler.classes):
-        ticker.start(f"reviewing {label}", policy.per_class)
-        screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
+        if quota := policy.quota(label):
+            ticker.start(f"reviewing {label}", quota)
+            screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
     reasons = _why_not_release(screening)
     known = training.patients_known and calibration.patients_known
     if reasons:
@@ -122,10 +123,13 @@ def _gathered(
     """All that passed, in the order drawn."""
     passed = screening.passed
     masks = [one.mask for one in passed if one.mask is not None]
+    # A class that is not to be released is no class of the release.
+    classes = tuple(screening.drawn)
+    index = [classes.index(sampler.classes[one.label]) for one in passed]
     return Candidates(
         pixels=np.stack([one.pixels for one in passed]),
-        labels=np.array([one.label for one in passed], dtype=np.int64),
-        classes=sampler.classes,
+        labels=np.array(index, dtype=np.int64),
+        classes=classes,
         rescale=screening.rescale,
         unit=training.unit,
         modality=training.modality,
@@ -270,7 +274,14 @@ def _refuse_settings(sampler: Sampler, policy: ReleasePolicy, training: PatchSet
         for name in policy.checks
         if name not in CHECKS
     ]
-    if policy.per_class < 1 or policy.tries < 1:
+    named = {} if isinstance(policy.per_class, int) else policy.per_class
+    faults += [
+        Fault(f"privacy.per_class.{name}", "no class has this name", ", ".join(sampler.classes))
+        for name in named
+        if name not in sampler.classes
+    ]
+    wanted = [policy.per_class] if isinstance(policy.per_class, int) else list(named.values())
+    if min(wanted, default=0) < 1 or policy.tries < 1:
         faults.append(
             Fault("privacy", f"per_class {policy.per_class}, tries {policy.tries}", "at least 1")
         )
@@ -313,7 +324,7 @@ def _why_not_begin(
         f"Class {label}: {patients[label]} training patients, {least} are needed: "
         f"{least - patients[label]} more."
         for label in sampler.classes
-        if patients[label] < least
+        if policy.quota(label) and patients[label] < least
     ]
     for name, part, fewest in (
         ("training", training, FEWEST_PATIENTS),

@@ -70,7 +70,8 @@ class Screening:
 
     def draw(self, sampler: Sampler, index: int, seeds: Iterator[int], progress: Progress) -> None:
         """Fill the quota of one class, or use up its tries, or find it hopeless."""
-        label, quota = sampler.classes[index], self.policy.per_class
+        label = sampler.classes[index]
+        quota = self.policy.quota(label)
         self.drawn[label] = self.accepted[label] = 0
         while self.accepted[label] < quota and not self._hopeless(label):
             left = quota * self.policy.tries - self.drawn[label]

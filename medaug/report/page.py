@@ -116,6 +116,11 @@ def _content(run: Path) -> dict[str, Any]:
         "kinds": kinds_of(inventory["cases"]) if inventory else [],
         "refusals": refusals_of(inventory["refused"]) if inventory else [],
         "patches": patches,
+        # Not in run folders of before there were volumes.
+        "slices": (patches or {}).get("slices", 1),
+        "volumes": (patches or {}).get("spatial_dims", 2) == 3,
+        "diameters": (patches or {}).get("diameters_mm", {}),
+        "conditioned_on_size": journal["config"]["generator"].get("condition_on_size", False),
         "skips": skips_of(patches["skipped"]) if patches else [],
         "split": split,
         "labels": _labels(inventory, patches),

@@ -1,5 +1,8 @@
 """Contact sheets: many patches in one picture, to look at and for nothing else.
 
+Of a patch of several slices (adjacent ones, or a volume) the middle slice is shown; `three_planes`
+shows a volume from three sides.
+
 The 8 bits per pixel serve the eye; no station ever reads intensities back from a sheet. What
 lies between the patches is transparent, so that a sheet sits well on a light and a dark page.
 
@@ -20,7 +23,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medaug.atomic import replacing
-from medaug.domain import Window
+from medaug.domain import Window, central
+from medaug.domain.patch import Scalar
 
 _RIM = (255, 190, 0)  # amber: no grey level, and visible on black and white alike
 
@@ -38,13 +42,13 @@ def contact_sheet(
     With masks it is in colour, and the inner rim of each mask is drawn on its patch.
 
     Args:
-        images: (patch, channel, row, column) in the unit of ``window``; the channels of a patch
-            stand side by side without a gap.
+        images: (patch, channel, row, column) or (patch, 1, slice, row, column) in the unit of
+            ``window``; the middle slice is shown.
         window: its ends become black and white; what lies outside is clipped.
         columns: patches in a row.
         scale: each pixel is drawn as a square of ``scale`` x ``scale``.
         gap: transparent pixels between patches.
-        masks: (patch, row, column) bool, outlined on every channel; or None.
+        masks: (patch, row, column) or (patch, slice, row, column) bool; or None.
 
     Returns:
         The PNG file; the same bytes for the same arguments.
@@ -52,17 +56,18 @@ def contact_sheet(
     Raises:
         ValueError: if there is no patch, or one holds NaN or infinity.
     """
-    if images.ndim != 4 or not len(images):
-        raise ValueError(f"expected (patch, channel, row, column), got shape {images.shape}")
+    if images.ndim not in (4, 5) or not len(images):
+        raise ValueError(
+            f"expected (patch, channel, [slice,] row, column), got shape {images.shape}"
+        )
     if not np.isfinite(images).all():
         raise ValueError("NaN or infinity has no grey level")
-    count, channels, rows, width = images.shape
-    grey = np.rint((window.to_signed(images) + 1) * 127.5).astype(np.uint8)
-    flat = grey.transpose(0, 2, 1, 3).reshape(count, rows, channels * width, 1)
-    tiles = flat.repeat(scale, axis=1).repeat(scale, axis=2)
+    count = len(images)
+    grey = np.rint((window.to_signed(central(images)[:, 0]) + 1) * 127.5).astype(np.uint8)
+    tiles = grey[..., None].repeat(scale, axis=1).repeat(scale, axis=2)
     if masks is not None:
-        rims = _rims(masks.repeat(scale, axis=1).repeat(scale, axis=2))
-        rims = np.tile(rims, (1, 1, channels))
+        shown = central(masks[:, None])[:, 0]
+        rims = _rims(shown.repeat(scale, axis=1).repeat(scale, axis=2))
         tiles = np.where(rims[..., None], np.array(_RIM, np.uint8), tiles)
 
     across, down = min(columns, count), -(-count // columns)
@@ -92,6 +97,22 @@ def write_sheet(
     png = contact_sheet(images, window, columns, scale, gap, masks)
     with replacing(path) as temporary:
         temporary.write_bytes(png)
+
+
+def three_planes(volumes: NDArray[Scalar]) -> NDArray[Scalar]:
+    """Axial, coronal and sagittal plane through the middle of each volume, one after another.
+
+    Args:
+        volumes: (patch, 1, slice, row, column), cubes.
+
+    Returns:
+        (3 * patch, 1, row, column) for `contact_sheet` with a multiple of 3 columns. The head is
+        up in the coronal and the sagittal planes.
+    """
+    middle = volumes.shape[-1] // 2
+    coronal, sagittal = volumes[:, :, ::-1, middle], volumes[:, :, ::-1, :, middle]
+    planes = np.stack([central(volumes), coronal, sagittal], axis=1)
+    return np.asarray(planes.reshape(-1, 1, *planes.shape[-2:]))
 
 
 def _rims(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:

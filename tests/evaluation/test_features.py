@@ -144,7 +144,30 @@ class TestRadiomicFeatures:
         features = radiomic_features(two)
         assert features[:, :-1] == pytest.approx(np.mean(single, axis=0))
         assert features[:, -1] == pytest.approx(-1)
-        assert radiomic_features(two[:, None]) == pytest.approx(features)
+
+    def test_a_cube_is_seen_from_three_sides(self) -> None:
+        """Axial, coronal and sagittal through the middle; what lies outside them is not seen."""
+        cubes = np.random.default_rng(0).uniform(-1, 1, (4, 1, 12, 12, 12))
+        sides = [cubes[:, :, 6], cubes[:, :, :, 6], cubes[..., 6]]
+        features = radiomic_features(cubes)
+        expected = np.mean([radiomic_features(side) for side in sides], axis=0)
+        assert features[:, :-1] == pytest.approx(expected)
+        assert features[:, -1] == pytest.approx(0, abs=0.05)  # neighbouring slices are unlike
+        cubes[:, :, 2, 2, 2] = 9
+        assert radiomic_features(cubes)[:, :-1] == pytest.approx(expected)
+
+    def test_the_mask_of_a_cube_is_seen_from_three_sides(self) -> None:
+        images, masks = np.zeros((2, 1, 16, 16, 16)), np.zeros((2, 16, 16, 16), dtype=bool)
+        masks[0, 6:10, 4:12, 2:14] = True
+        images[:, 0][masks] = 0.5
+        areas = self.column(images, "area", masks)
+        assert areas == pytest.approx([(8 * 12 + 4 * 12 + 4 * 8) / 3, 0])
+
+    def test_the_mask_of_adjacent_slices_is_of_the_middle_one(self) -> None:
+        images, masks = np.zeros((1, 3, 16, 16)), np.zeros((1, 16, 16), dtype=bool)
+        masks[0, 4:9, 4:9] = True
+        images[:, 1] = 0.5
+        assert self.column(images, "mean intensity in the mask", masks) == pytest.approx(0.5)
 
     def test_masks(self) -> None:
         images = np.zeros((3, 1, 32, 32))

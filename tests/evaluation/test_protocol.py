@@ -112,7 +112,29 @@ class TestFairness:
         ids=[arm.name for arm in ARMS],
     )
     def test_arms_mix_as_they_are_called(self, arm: Any, slots: int) -> None:
-        assert arm.synthetic_slots(batch=12, mixed=4) == slots
+        assert arm.places(12, 4, torch.ones(3, dtype=torch.bool)).synthetic == slots
+
+    def test_a_class_that_was_not_released_keeps_its_share(self) -> None:
+        """Equal shares of the batch; of the released classes as much is synthetic as ever."""
+        released = torch.tensor([True, False, True])
+        places = ARMS[2].places(30, 9, released)
+        assert places.synthetic == 6
+        generator = torch.Generator().manual_seed(0)
+        labels = torch.arange(60) % 3
+        real = labels[deal(labels, 400, 24, generator, places.of_real)]
+        made = (2 * (torch.arange(40) % 2))[
+            deal(2 * (torch.arange(40) % 2), 400, 6, generator, places.of_synthetic)
+        ]
+        counts = [
+            torch.stack([torch.bincount(row, minlength=3) for row in rows]).double().mean(0)
+            for rows in (real, made)
+        ]
+        assert (counts[0] + counts[1]).tolist() == pytest.approx([10, 10, 10], abs=0.3)
+        assert counts[1].tolist() == pytest.approx([3, 0, 3], abs=0.1)
+
+    def test_nothing_but_the_release_cannot_teach_what_is_not_in_it(self) -> None:
+        with pytest.raises(ValueError, match="not released"):
+            ARMS[4].places(12, 4, torch.tensor([True, False]))
 
 
 class TestRepeatability:

@@ -120,9 +120,3 @@ class TestMisfits:
             ("test set", "unit"),
             ("test set", "patch"),
         }
-
-    def test_a_release_of_other_classes(
-        self, cohort: Any, quick: EvaluationSettings, study: Callable[..., Any]
-    ) -> None:
-        cohort.release = study(classes=2).release
-        assert "release: classes" in refused(cohort, quick, CohortError)

@@ -35,13 +35,17 @@ def hand_made_release(
     extremes: bool = True,
     seed: int = 0,
     masks: bool = False,
+    slices: int = 0,
 ) -> Release:
-    """Blobs with noise; rows and columns differ in number, so that a transposition shows."""
+    """Blobs with noise; sides differ in number, so that a transposition shows.
+
+    With ``slices`` it is a release of 3-D patches.
+    """
     rng = np.random.default_rng(seed)
     window = WINDOWS[unit]
     labels = np.repeat(np.arange(len(classes)), per_class).astype(np.int64)
     rows, columns = np.mgrid[: size[0], : size[1]]
-    shape = (len(labels), channels, *size)
+    shape = (len(labels), slices or channels, *size)
     at = rng.uniform(0.3, 0.7, (*shape[:2], 1, 1))
     blob = np.exp(-((rows - at * size[0]) ** 2 + (columns - 0.4 * size[1]) ** 2) / 20)
     signed = 1.6 * blob - 0.9 + rng.normal(0, 0.05, shape)
@@ -49,8 +53,9 @@ def hand_made_release(
     pixels = rescale.store(window.from_signed(np.clip(signed, -1, 1)))
     if extremes:  # the ends of the int16 range must come through every format as well
         pixels[0, 0, 0, :2] = (-32768, 32767)
+    outlines = blob > 0.5 if slices else blob[:, channels // 2] > 0.5
     candidates = Candidates(
-        pixels=pixels,
+        pixels=pixels[:, None] if slices else pixels,
         labels=labels,
         classes=classes,
         rescale=rescale,
@@ -58,9 +63,13 @@ def hand_made_release(
         modality=MODALITIES[unit],
         mm_per_pixel=mm_per_pixel,
         seeds=np.arange(len(labels)),
-        masks=blob[:, 0] > 0.5 if masks else None,
+        masks=outlines if masks else None,
     )
-    policy = ReleasePolicy(per_class=per_class, patch_level_only=patch_level_only)
+    # As a mapping, which has to come back from the manifest too.
+    quotas = dict.fromkeys(classes, per_class)
+    policy = ReleasePolicy(
+        per_class=quotas if slices else per_class, patch_level_only=patch_level_only
+    )
     decision = ReleaseDecision(
         policy=policy,
         pixels_digest=candidates.digest,

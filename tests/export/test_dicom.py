@@ -101,7 +101,7 @@ def write(release, folder: Path, window: Window, seed: int = 1, **settings) -> l
 @pytest.fixture(scope="module")
 def paths(make_release, windows, tmp_path_factory) -> list[Path]:
     folder = tmp_path_factory.mktemp("dicom") / "release"
-    release = make_release(classes=("cyst", "oddity"), channels=2)
+    release = make_release(classes=("cyst", "oddity"), per_class=6)
     return write(release, folder, windows[release.unit], body_part="LIVER", licence="CC-BY-4.0")
 
 
@@ -166,6 +166,22 @@ def test_a_mask_adds_one_overlay_plane_and_nothing_else(make_release, windows, t
             ("ROI Area", int(dataset.overlay_array(0x6000).sum())),
         ]
         assert len(dataset[0x6000, 0x3000].value) == 20 * 16 / 8
+
+
+@pytest.mark.parametrize("kind", [{"slices": 4}, {"channels": 3}])
+def test_a_slice_of_a_sample_adds_its_place_and_nothing_else(
+    kind, make_release, windows, tmp_path
+) -> None:
+    release = make_release(classes=("cyst",), **kind)
+    for path in write(release, tmp_path / "r", windows[release.unit], body_part="LIVER"):
+        added = {element.keyword for element in pydicom.dcmread(path).iterall()} - ALLOWED
+        assert added == {
+            "FrameOfReferenceUID",
+            "PositionReferenceIndicator",
+            "ImageOrientationPatient",
+            "ImagePositionPatient",
+            "SpacingBetweenSlices",
+        }
 
 
 class TestMarks:
@@ -280,10 +296,10 @@ def test_a_rescale_that_decimal_strings_cannot_carry_is_refused(
 @pytest.mark.skipif(not shutil.which("dciodvfy"), reason="dciodvfy (dicom3tools) is not installed")
 @pytest.mark.parametrize("unit", list(Unit))
 @pytest.mark.parametrize("body_part", [None, "BREAST", "LIVER"])
-@pytest.mark.parametrize("masks", [False, True])
-def test_dciodvfy_finds_no_error(unit, body_part, masks, make_release, windows, tmp_path) -> None:
+@pytest.mark.parametrize("kind", [{}, {"masks": True}, {"masks": True, "slices": 2}])
+def test_dciodvfy_finds_no_error(unit, body_part, kind, make_release, windows, tmp_path) -> None:
     spacing = 0.0 if body_part is None else 0.5
-    release = make_release(unit, per_class=1, mm_per_pixel=spacing, masks=masks)
+    release = make_release(unit, per_class=1, mm_per_pixel=spacing, **kind)
     for path in write(release, tmp_path / "r", windows[unit], body_part=body_part):
         # Its exit code is 0 even on errors: the text counts.
         answer = subprocess.run(["dciodvfy", path], capture_output=True, text=True, check=False)

@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import highdicom
 import nibabel
 import numpy as np
 import pydicom
@@ -20,30 +21,33 @@ from medaug.export.verify import verify_release
 from medaug.export.write import write_release
 
 Samples = Iterator[tuple[int, str, NDArray[np.floating]]]
+# (unit, channels, slices of 3-D, mm, with the ends of the range)
 CASES = [
-    (Unit.HOUNSFIELD, 1, 0.75, True),
-    (Unit.HOUNSFIELD, 1, 0.75, False),
-    (Unit.HOUNSFIELD, 3, 0.75, False),
-    (Unit.SUV, 1, 4.0, True),
-    (Unit.ARBITRARY, 1, 0.0, False),
-    (Unit.ARBITRARY, 2, 0.0, True),
+    (Unit.HOUNSFIELD, 1, 0, 0.75, True),
+    (Unit.HOUNSFIELD, 1, 0, 0.75, False),
+    (Unit.HOUNSFIELD, 3, 0, 0.75, False),
+    (Unit.HOUNSFIELD, 1, 6, 0.75, True),
+    (Unit.SUV, 1, 0, 4.0, True),
+    (Unit.SUV, 1, 5, 4.0, False),
+    (Unit.ARBITRARY, 1, 0, 0.0, False),
+    (Unit.ARBITRARY, 5, 0, 0.0, True),
 ]
 
 
-def from_numpy(folder: Path, _channels: int) -> Samples:
+def from_numpy(folder: Path, _depth: int) -> Samples:
     with np.load(folder / "npz/release.npz", allow_pickle=False) as npz:
         values = npz["pixels"] * float(npz["slope"]) + float(npz["intercept"])
         for number, (label, sample) in enumerate(zip(npz["labels"], values, strict=True)):
             yield number, str(npz["classes"][label]), sample
 
 
-def from_pillow(folder: Path, channels: int) -> Samples:
+def from_pillow(folder: Path, depth: int) -> Samples:
     with (folder / "png/table.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    for at in range(0, len(rows), channels):
+    for at in range(0, len(rows), depth):
         sample = []
-        for channel, row in enumerate(rows[at : at + channels]):
-            assert int(row["channel"]) == channel
+        for at_slice, row in enumerate(rows[at : at + depth]):
+            assert int(row["slice"]) == at_slice
             with Image.open(folder / "png" / row["file"]) as picture:
                 grey = np.asarray(picture).astype(np.float64)
             stored = grey / int(row["gain"]) + int(row["offset"])
@@ -56,42 +60,47 @@ def of_nifti(folder: Path, read: Callable[[Path], NDArray[np.floating]]) -> Samp
         yield int(path.name.removesuffix(".nii.gz")), path.parent.name, read(path)
 
 
-def from_nibabel(folder: Path, channels: int) -> Samples:
+def from_nibabel(folder: Path, _depth: int) -> Samples:
     def read(path: Path) -> NDArray[np.floating]:
-        values = np.asanyarray(nibabel.load(path).dataobj)
-        return values.reshape(*values.shape[:2], channels).transpose(2, 1, 0)
+        return np.asanyarray(nibabel.load(path).dataobj).transpose(2, 1, 0)
 
     return of_nifti(folder, read)
 
 
-def from_simpleitk_nifti(folder: Path, channels: int) -> Samples:
+def from_simpleitk_nifti(folder: Path, _depth: int) -> Samples:
     def read(path: Path) -> NDArray[np.floating]:
-        values = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
-        return values.reshape(channels, *values.shape[-2:])
+        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))
 
     return of_nifti(folder, read)
 
 
-def of_dicom(folder: Path, channels: int, read: Callable[[Path], NDArray[np.floating]]) -> Samples:
-    paths = sorted((folder / "dicom").rglob("*.dcm"), key=lambda path: path.name)
-    for at in range(0, len(paths), channels):
-        sample = np.stack([read(path) for path in paths[at : at + channels]])
-        yield int(paths[at].name[:6]), paths[at].parent.name, sample
+def of_dicom(folder: Path, depth: int, read: Callable[[Path], NDArray[np.floating]]) -> Samples:
+    """A file for each sample, or a folder of slices."""
+    for path in (folder / "dicom").glob("*/*"):
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        assert len(files) == depth
+        yield int(path.stem), path.parent.name, np.stack([read(file) for file in files])
 
 
-def from_pydicom(folder: Path, channels: int) -> Samples:
+def from_pydicom(folder: Path, depth: int) -> Samples:
     def read(path: Path) -> NDArray[np.floating]:
         dataset = pydicom.dcmread(path)
         return apply_modality_lut(dataset.pixel_array, dataset)
 
-    return of_dicom(folder, channels, read)
+    return of_dicom(folder, depth, read)
 
 
-def from_simpleitk_dicom(folder: Path, channels: int) -> Samples:
-    def read(path: Path) -> NDArray[np.floating]:
-        return SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(path))[0]
+def from_simpleitk_dicom(folder: Path, _depth: int) -> Samples:
+    for path in (folder / "dicom").glob("*/*"):
+        volume = SimpleITK.ReadImage(series_in(path) if path.is_dir() else path)
+        yield int(path.stem), path.parent.name, SimpleITK.GetArrayFromImage(volume)
 
-    return of_dicom(folder, channels, read)
+
+def series_in(folder: Path) -> tuple[str, ...]:
+    """The files of the one series in a folder, in the order that SimpleITK finds."""
+    reader = SimpleITK.ImageSeriesReader
+    (series,) = reader.GetGDCMSeriesIDs(str(folder))
+    return reader.GetGDCMSeriesFileNames(str(folder), series)
 
 
 READERS = [
@@ -104,10 +113,14 @@ READERS = [
 ]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0].value}-{case[1]}")
+@pytest.fixture(
+    scope="module", params=CASES, ids=lambda case: f"{case[0].value}-{case[1]}-{case[2]}"
+)
 def written(request, make_release, windows, tmp_path_factory) -> tuple[Release, Path]:
-    unit, channels, mm_per_pixel, extremes = request.param
-    release = make_release(unit, channels=channels, mm_per_pixel=mm_per_pixel, extremes=extremes)
+    unit, channels, slices, mm_per_pixel, extremes = request.param
+    release = make_release(
+        unit, channels=channels, slices=slices, mm_per_pixel=mm_per_pixel, extremes=extremes
+    )
     folder = tmp_path_factory.mktemp("release") / "release"
     write_release(release, folder, ExportSettings(), name="trial", seed=1, window=windows[unit])
     return release, folder
@@ -116,29 +129,34 @@ def written(request, make_release, windows, tmp_path_factory) -> tuple[Release, 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
 def test_every_sample_comes_back_value_for_value(written, read) -> None:
     release, folder = written
-    found = {
-        number: (label, sample) for number, label, sample in read(folder, release.pixels.shape[1])
-    }
+    depth = release.pixels.shape[-3]
+    found = {number: (label, sample) for number, label, sample in read(folder, depth)}
     assert sorted(found) == list(range(len(release)))
     for number, image in enumerate(release.images):
         label, sample = found[number]
         assert label == release.classes[release.labels[number]]
-        np.testing.assert_array_equal(sample.astype(np.float32), image)
+        assert sample.dtype != object
+        np.testing.assert_array_equal(
+            sample.astype(np.float32).reshape(-1, *image.shape[-2:]),
+            image.reshape(-1, *image.shape[-2:]),
+        )
 
 
 def masks_of_numpy(folder: Path) -> dict[int, NDArray[np.uint8]]:
     with np.load(folder / "npz/release.npz", allow_pickle=False) as npz:
-        return dict(enumerate(npz["masks"]))
+        masks = npz["masks"]
+        return dict(enumerate(masks.reshape(len(masks), -1, *masks.shape[-2:])))
 
 
 def masks_of_png(folder: Path) -> dict[int, NDArray[np.uint8]]:
-    found = {}
-    for path in (folder / "png-masks").rglob("*.png"):
+    found: dict[int, list[NDArray[np.uint8]]] = {}
+    for path in sorted((folder / "png-masks").rglob("*.png")):
+        assert (folder / "png" / path.relative_to(folder / "png-masks")).is_file()
         with Image.open(path) as picture:
             assert picture.mode == "L"
             assert "SYNTHETIC" in picture.text["Disclaimer"]
-            found[int(path.stem)] = np.asarray(picture) // 255
-    return found
+            found.setdefault(int(path.stem[:6]), []).append(np.asarray(picture) // 255)
+    return {number: np.stack(slices) for number, slices in found.items()}
 
 
 def masks_of_nifti(folder: Path) -> dict[int, NDArray[np.uint8]]:
@@ -146,34 +164,43 @@ def masks_of_nifti(folder: Path) -> dict[int, NDArray[np.uint8]]:
     for path in (folder / "nifti-masks").rglob("*.nii.gz"):
         image = SimpleITK.ReadImage(path)
         picture = SimpleITK.ReadImage(folder / "nifti" / path.relative_to(folder / "nifti-masks"))
-        assert (image.GetSpacing()[:2], image.GetOrigin()) == (
-            picture.GetSpacing()[:2],
-            (0, 0, 0),
+        # Slice by slice they lie on one another, in millimetres.
+        first = (picture.GetSize()[2] - image.GetSize()[2]) // 2
+        at = (3, 2, image.GetSize()[2] - 1)
+        np.testing.assert_allclose(
+            image.TransformIndexToPhysicalPoint(at),
+            picture.TransformIndexToPhysicalPoint((3, 2, at[2] + first)),
         )
         header = nibabel.load(path).header
         assert header.get_intent()[0] == "label"
-        found[int(path.name.removesuffix(".nii.gz"))] = SimpleITK.GetArrayFromImage(image)[0]
+        found[int(path.name.removesuffix(".nii.gz"))] = SimpleITK.GetArrayFromImage(image)
     return found
 
 
 def masks_of_dicom(folder: Path) -> dict[int, NDArray[np.uint8]]:
-    found = {}
-    for path in (folder / "dicom").rglob("*.dcm"):
+    found: dict[int, list[NDArray[np.uint8]]] = {}
+    for path in sorted((folder / "dicom").rglob("*.dcm")):
         dataset = pydicom.dcmread(path)
+        if (0x6000, 0x3000) not in dataset:
+            continue
         mask = dataset.overlay_array(0x6000)
         assert dataset[0x6000, 0x0040].value == "R"
         assert dataset[0x6000, 0x1301].value == mask.sum()
-        np.testing.assert_array_equal(found.setdefault(int(path.name[:6]), mask), mask)
-    return found
+        sample = path.stem if len(path.stem) == 6 else path.parent.name
+        found.setdefault(int(sample), []).append(mask)
+    return {number: np.stack(slices) for number, slices in found.items()}
 
 
 MASK_READERS = [masks_of_numpy, masks_of_png, masks_of_nifti, masks_of_dicom]
 
 
-@pytest.fixture(scope="module", params=[1, 2])
+@pytest.fixture(scope="module", params=[(1, 0), (3, 0), (1, 6)], ids=["2-D", "2.5-D", "3-D"])
 def with_masks(request, make_release, windows, tmp_path_factory) -> tuple[Release, Path]:
     # 19 x 15 pixels: the bits of a DICOM overlay then fill no whole byte.
-    release = make_release(masks=True, channels=request.param, size=(19, 15), extremes=False)
+    channels, slices = request.param
+    release = make_release(
+        masks=True, channels=channels, slices=slices, size=(19, 15), extremes=False
+    )
     folder = tmp_path_factory.mktemp("masks") / "release"
     write_release(
         release, folder, ExportSettings(), name="trial", seed=1, window=windows[release.unit]
@@ -191,7 +218,17 @@ class TestMasks:
         assert sorted(found) == list(range(len(release)))
         for number, mask in enumerate(release.masks):
             assert 0 < mask.sum() < mask.size
-            np.testing.assert_array_equal(found[number], mask.astype(np.uint8))
+            np.testing.assert_array_equal(found[number], mask.reshape(-1, 19, 15).astype(np.uint8))
+
+    def test_of_adjacent_slices_only_the_middle_one_has_a_mask(self, with_masks) -> None:
+        release, folder = with_masks
+        if release.pixels.shape[1] == 3:
+            marked = {
+                path.name: (0x6000, 0x3000) in pydicom.dcmread(path)
+                for path in (folder / "dicom").rglob("*.dcm")
+            }
+            assert marked == {"000.dcm": False, "001.dcm": True, "002.dcm": False}
+            assert {path.stem[6:] for path in (folder / "png-masks").rglob("*.png")} == {"_s01"}
 
     def test_names_are_those_of_the_images(self, make_release, windows, tmp_path) -> None:
         release = make_release(masks=True)
@@ -248,6 +285,56 @@ def test_nifti_lies_as_the_radiological_view(written) -> None:
         assert header["sform_code"] == header["qform_code"] == 2
         np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-6)
         assert header.get_xyzt_units()[0] == ("mm" if release.mm_per_pixel else "unknown")
+
+
+class TestPlace:
+    """Columns run to the left, rows to the back, slices to the head, all in millimetres."""
+
+    @pytest.mark.parametrize(("slices", "channels", "apart"), [(6, 1, 0.75), (0, 3, 2.5)])
+    def test_as_readers_see_it(
+        self, slices, channels, apart, make_release, windows, tmp_path
+    ) -> None:
+        release = make_release(slices=slices, channels=channels, per_class=1)
+        window = windows[release.unit]
+        write_release(
+            release,
+            tmp_path / "r",
+            ExportSettings(),
+            name="a",
+            seed=0,
+            window=window,
+            slice_mm=2.5,  # voxels of 3-D patches are cubes whatever is said
+        )
+        folder = tmp_path / "r"
+        assert verify_release(folder).ok
+        for number, label in enumerate(release.classes):
+            stem = f"{label}/{number:06d}"
+            nifti = nibabel.load(folder / "nifti" / f"{stem}.nii.gz")
+            np.testing.assert_allclose(nifti.affine, np.diag([-0.75, -0.75, apart, 1]))
+            np.testing.assert_allclose(nifti.header.get_qform(), nifti.affine, atol=1e-6)
+            # SimpleITK and highdicom speak LPS+.
+            volume = SimpleITK.ReadImage(series_in(folder / "dicom" / stem))
+            np.testing.assert_allclose(volume.GetSpacing(), (0.75, 0.75, apart))
+            assert volume.GetOrigin() == (0, 0, 0)
+            assert volume.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+            files = [pydicom.dcmread(path) for path in (folder / "dicom" / stem).iterdir()]
+            affine = highdicom.get_volume_from_series(files).affine
+            np.testing.assert_allclose(np.abs(np.linalg.det(affine)), 0.75 * 0.75 * apart)
+            assert len({dataset.SeriesInstanceUID for dataset in files}) == 1
+
+    def test_every_sample_is_a_series_of_its_own(self, make_release, windows, tmp_path) -> None:
+        release = make_release(slices=4, per_class=2)
+        window = windows[release.unit]
+        write_release(release, tmp_path / "r", ExportSettings(), name="a", seed=0, window=window)
+        files = [pydicom.dcmread(path) for path in (tmp_path / "r/dicom").rglob("*.dcm")]
+        for keyword, count in (
+            ("StudyInstanceUID", 1),
+            ("SeriesInstanceUID", 6),
+            ("SeriesNumber", 6),
+            ("FrameOfReferenceUID", 6),
+            ("SOPInstanceUID", 24),
+        ):
+            assert len({dataset[keyword].value for dataset in files}) == count
 
 
 def test_png_uses_its_range(make_release, windows, tmp_path) -> None:

@@ -227,7 +227,7 @@ def test_progress_reaches_its_total(make_release, tmp_path) -> None:
 
     seen = Counting()
     write_release(
-        make_release(channels=2),
+        make_release(slices=2),
         tmp_path / "r",
         ExportSettings(),
         name="a",

@@ -69,6 +69,10 @@ def test_hounsfield_units_and_noise_are_the_cohort_s() -> None:
 class TestRefusals:
     """Other classes and modalities are refused, all faults at once, naming what there is."""
 
+    def test_volumes(self) -> None:
+        with pytest.raises(SettingsError, match="3-D; lesions are rendered on single slices"):
+            lesion_renderer({"cyst": "cyst"}, "CT", Unit.HOUNSFIELD, (1, 32, 32, 32), 1.0)
+
     def test_everything_that_cannot_be_rendered(self) -> None:
         kinds = {"tumour": "tumour", "cyst": "cyst", "nodule": "nodule"}
         with pytest.raises(SettingsError) as refused:
@@ -78,7 +82,7 @@ class TestRefusals:
         assert text.count("cyst, metastasis, haemangioma") >= 2
         for said in ("class tumour", "class nodule", "generator.render: {tumour: metastasis}"):
             assert said in text
-        for said in ("modality MR in arbitrary", "one channel", "pixel size is not known"):
+        for said in ("modality MR in arbitrary", "3 adjacent slices", "pixel size is not known"):
             assert said in text
         assert "class cyst" not in text
 

@@ -52,6 +52,35 @@ class TestHonestGenerator:
         assert [check.name for check in release.decision.results] == ["format", "copy", "duplicate"]
         assert all(check.value <= check.limit for check in release.decision.results[1:])
 
+    def test_a_number_for_each_class_and_none_of_those_left_out(self) -> None:
+        quotas = {CLASSES[-1]: 8}
+        release = reviewed(planted.honest(TRAINING), ReleasePolicy(quotas)).release_or_raise()
+        assert release.per_class() == quotas
+        assert release.classes == tuple(quotas)
+        assert set(release.decision.drawn) == set(quotas)
+        whole = reviewed(planted.honest(TRAINING), ReleasePolicy(8)).release_or_raise()
+        of_last = [
+            {pixels.tobytes() for pixels in each.pixels[each.labels == len(each.classes) - 1]}
+            for each in (release, whole)
+        ]
+        assert of_last[0] == of_last[1]  # what else is asked for changes nothing
+
+    def test_too_few_patients_matter_only_in_classes_that_are_released(self) -> None:
+        counts = TRAINING.patients_per_class()
+        policy = ReleasePolicy({CLASSES[0]: 2}, min_patients_per_class=counts[CLASSES[0]])
+        rare = TRAINING.of_patients(
+            {
+                key
+                for key, label in zip(TRAINING.patients, TRAINING.labels, strict=True)
+                if label == 0
+            }
+        )
+        assert reviewed(planted.honest(rare), policy, training=rare).outcome == "released"
+        refused = reviewed(
+            planted.honest(rare), dataclasses.replace(policy, per_class=2), training=rare
+        )
+        assert f"Class {CLASSES[1]}" in refused.reasons[0]
+
     def test_no_seed_is_asked_twice(self, honest: tuple[Planted, Review]) -> None:
         asked, review = honest[0].asked, honest[1]
         assert len(set(asked)) == len(asked) == sum(review.drawn.values())
@@ -327,6 +356,21 @@ class TestSettings:
         policy = settings.policy()
         assert (policy.per_class, policy.tries, policy.duplicate_limit) == (7, 3, 0.9)
         assert PrivacySettings().policy() == ReleasePolicy(per_class=PrivacySettings().per_class)
+
+    def test_a_quota_for_a_class_that_is_not_there(self) -> None:
+        with pytest.raises(SettingsError, match=r"privacy\.per_class\.cystt.*\n.*" + CLASSES[0]):
+            reviewed(planted.honest(TRAINING), ReleasePolicy({"cystt": 3}))
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [{}, {"cyst": 0}, {"cyst": 1.5}, {"cyst": True}, {1: 5}, "many", [3]],
+        ids=str,
+    )
+    def test_quotas_are_whole_numbers_by_name(self, wrong: Any) -> None:
+        with pytest.raises(ValidationError, match=r"such as \{cyst: 50\}") as refused:
+            PrivacySettings(per_class=wrong)
+        assert refused.value.error_count() == 1
+        assert PrivacySettings(per_class={"cyst": 5}).policy().quota("cyst") == 5
 
     @pytest.mark.parametrize("wrong", [{"per_class": 0}, {"mode": "none"}, {"per_clas": 3}])
     def test_wrong_settings(self, wrong: dict[str, Any]) -> None:

@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medaug.domain import Window
-from medaug.report.sheets import contact_sheet, sample_name, samples_in, sheet_name, write_sheet
+from medaug.report.sheets import (
+    contact_sheet,
+    sample_name,
+    samples_in,
+    sheet_name,
+    three_planes,
+    write_sheet,
+)
 
 WINDOW = Window(-100, 200)
 
@@ -40,7 +47,7 @@ class TestGreyLevels:
         with pytest.raises(ValueError, match="no grey level"):
             contact_sheet(images, WINDOW)
 
-    @pytest.mark.parametrize("shape", [(0, 1, 4, 4), (3, 4, 4), (1, 1, 1, 4, 4)])
+    @pytest.mark.parametrize("shape", [(0, 1, 4, 4), (3, 4, 4), (1, 1, 1, 1, 4, 4)])
     def test_what_is_no_list_of_patches_is_refused(self, shape: tuple[int, ...]) -> None:
         with pytest.raises(ValueError, match="expected"):
             contact_sheet(np.zeros(shape), WINDOW)
@@ -53,14 +60,12 @@ def obvious_sheet(
     count, channels, rows, width = images.shape
     places = {}
     for number in range(count):
-        for channel in range(channels):
-            for row in range(rows * scale):
-                for column in range(width * scale):
-                    top = (number // columns) * (rows * scale + gap)
-                    left = (number % columns) * (channels * width * scale + gap)
-                    value = images[number, channel, row // scale, column // scale]
-                    at = (top + row, left + channel * width * scale + column)
-                    places[at] = round((value + 100) / 300 * 255)
+        for row in range(rows * scale):
+            for column in range(width * scale):
+                top = (number // columns) * (rows * scale + gap)
+                left = (number % columns) * (width * scale + gap)
+                value = images[number, channels // 2, row // scale, column // scale]
+                places[top + row, left + column] = round((value + 100) / 300 * 255)
     return places
 
 
@@ -81,30 +86,37 @@ class TestOutlines:
         np.testing.assert_array_equal(coloured, expected)
         assert (found[~coloured] == (0, 0, 0, 255)).all()
 
-    def test_every_channel_shows_it_and_scaling_does_not_thicken_it(self) -> None:
+    @pytest.mark.parametrize("volumes", [False, True])
+    def test_it_is_that_of_the_middle_slice_and_scaling_does_not_thicken_it(
+        self, volumes: bool
+    ) -> None:
         masks = np.zeros((1, 4, 4), dtype=bool)
         masks[0, 1:3, 1:3] = True
-        png = contact_sheet(np.zeros((1, 2, 4, 4)), WINDOW, scale=3, masks=masks)
+        images = np.zeros((1, 3, 4, 4))
+        if volumes:
+            images = images[:, None]
+            masks = np.stack([~masks, masks, ~masks], axis=1)
+        png = contact_sheet(images, WINDOW, scale=3, masks=masks)
         with Image.open(io.BytesIO(png)) as image:
             found = np.asarray(image)
         coloured = found[..., 0] != found[..., 2]
-        np.testing.assert_array_equal(coloured[:, :12], coloured[:, 12:])
-        assert coloured[:, :12].sum() == 6 * 6 - 4 * 4
+        assert coloured.shape == (12, 12)
+        assert coloured.sum() == 6 * 6 - 4 * 4
 
     def test_a_mask_up_to_the_border_has_no_rim_there(self) -> None:
         masks = np.ones((1, 4, 4), dtype=bool)
         masks[0, :, :2] = False
-        png = contact_sheet(np.zeros((1, 2, 4, 4)), WINDOW, masks=masks)
+        png = contact_sheet(np.zeros((1, 3, 4, 4)), WINDOW, masks=masks)
         with Image.open(io.BytesIO(png)) as image:
             found = np.asarray(image)
         coloured = found[..., 0] != found[..., 2]
-        assert coloured.all(axis=0).tolist() == [False, False, True, False] * 2
+        assert coloured.all(axis=0).tolist() == [False, False, True, False]
         assert not coloured[:, [0, 1, 3]].any()
 
 
 @given(
     count=st.integers(1, 7),
-    channels=st.integers(1, 3),
+    channels=st.sampled_from([1, 3, 5]),
     columns=st.integers(1, 4),
     scale=st.integers(1, 2),
     gap=st.integers(0, 3),
@@ -120,6 +132,17 @@ def test_every_pixel_lies_where_the_slow_twin_puts_it(
     found = {(int(row), int(column)) for row, column in np.argwhere(sheet[..., 1] == 255)}
     assert found == set(places)
     assert all(sheet[*at, 0] == grey for at, grey in places.items())
+
+
+def test_three_planes_with_the_head_up() -> None:
+    """Each voxel holds 100 * slice + 10 * row + column."""
+    slices, rows, columns = np.mgrid[:4, :4, :4]
+    volume = (100 * slices + 10 * rows + columns)[None, None]
+    axial, coronal, sagittal = three_planes(volume)[:, 0]
+    assert axial[0].tolist() == [200, 201, 202, 203]
+    assert coronal[0].tolist() == [320, 321, 322, 323]
+    assert sagittal[:, 0].tolist() == [302, 202, 102, 2]
+    assert three_planes(np.concatenate([volume, volume + 1000])).shape == (6, 1, 4, 4)
 
 
 def test_same_patches_same_bytes() -> None:
