@@ -336,6 +336,7 @@ def _release(run: Run) -> None:
         # Identifiers follow from the seed, yet nobody can read the seed from them.
         seed=int(digest_of("identifiers", config.seed, release.digest), 16),
         window=run.window,
+        slice_mm=config.patching.slice_mm,
         progress=run.progress,
     )
     for at, label in enumerate(release.classes):

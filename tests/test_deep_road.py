@@ -54,7 +54,8 @@ sources:
     unit: HU
 patching: {size: 32, mm_per_pixel: 1.0}
 cohort: {fractions: [0.42, 0.38, 0.2]}
-generator: {preset: conditional, window: [-150, 250], outputs: [image, mask], width: 8, batch: 8}
+generator: {preset: small-data, window: [-150, 250], outputs: [image, mask], width: 8, batch: 8,
+  least_diversity: 0}
 privacy: {per_class: 12, duplicate_limit: 0.999, tries: 20}
 evaluation:
   classifiers: [frid-adar-2018]
