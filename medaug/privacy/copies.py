@@ -4,14 +4,19 @@ The more alike a candidate is to its nearest training patch, the higher its scor
 new people are by nature is learned from real patients, and the limit is set on patients who are not
 in the training part. Nothing about the limit comes from the candidates.
 
-- score of a patch = max over channels of (atanh(similarity) − median) / MAD. Median and MAD come
-  from the training patients, each compared with all *other* training patients.
+- score of a patch = max over channels of (atanh(similarity) − median) / spread, where the spread is
+  the distance from the median to the 90 % quantile. Both come from the training patients, each
+  compared with all *other* training patients. (The upper tails of the channels differ by a factor of
+  three on real patches: with the MAD as the spread, the channel with the longest tail alone would set
+  the limit and the others would go unheard.)
 - score of a patient = the highest of its patches.
-- limit = the smaller of two order statistics (`limits`): over held-out patients, and over the
-  training patients left out one at a time. The second guards against a person who stands under
-  two names in both parts and would lift the first. The promise about new patients is
-  computed on the held-out patients alone. The second costs honest candidates: leave-one-out scores
-  come in mutual pairs, so that with few training patients it scatters downwards.
+- look-alikes = patients whose score is more than `LOOK_ALIKE` spreads: no two people are that alike,
+  so one person may stand under two names. They never set the limit, and the gate asks.
+- limit = the order statistic (`limits`) over the held-out patients. The same statistic over the
+  training patients left out one at a time replaces it where it is smaller and the two disagree
+  beyond chance (`limits.disagree`). The promise about new patients is computed on the held-out patients
+  alone. Taking the smaller in every cohort was measured too: leave-one-out scores come in mutual
+  pairs, so with few training patients it scatters downwards and costs honest candidates.
 
 Many patients are represented by `MOST_PATIENTS` of them, drawn with a fixed seed: an order
 statistic of 300 is as valid as one of 3000, only a little less sharp.
@@ -26,14 +31,19 @@ from numpy.typing import NDArray
 
 from medaug.domain import PatchSet
 from medaug.errors import CohortError, Fault
-from medaug.privacy.limits import FEWEST_PATIENTS, limit_of, share_above
+from medaug.privacy.limits import FEWEST_PATIENTS, disagree, limit_of, share_above
 from medaug.privacy.pictures import Floats, Views
 from medaug.privacy.poses import Pose
-from medaug.privacy.similarity import CHANNELS, Gallery, Similarities
+from medaug.privacy.refinement import CHANNELS
+from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities
 from medaug.privacy.threads import one_thread
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
+LOOK_ALIKE = 8.0
+_UPPER = 0.9
+# For one comparison beside the galleries.
+_LEAST_MB = 48
 
 # atanh of the highest similarity that float32 tells from 1.
 _NEARLY_ONE = 1 - 1e-6
@@ -48,9 +58,10 @@ class Calibration:
         training_patients: training patients whose leave-one-out scores were taken.
         held_out_limit: order statistic over the former.
         leave_one_out_limit: order statistic over the latter.
-        limit: the smaller; a higher score is a copy.
+        limit: which of them holds; a higher score is a copy.
         above: held-out patients above the limit.
         bound: at most this share of new real patients lies above, with 95 % confidence.
+        look_alikes: training and held-out patients who look like another patient.
     """
 
     patients: int
@@ -60,6 +71,7 @@ class Calibration:
     limit: float
     above: int
     bound: float
+    look_alikes: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +90,7 @@ class CopyDetector:
     Attributes:
         galleries: one per image channel; a copy of one channel is a copy.
         centres: (channel,) median of atanh(similarity) over training patients.
-        spreads: (channel,) median absolute deviation.
+        spreads: (channel,) from there to the 90 % quantile.
     """
 
     galleries: tuple[Gallery, ...]
@@ -102,7 +114,7 @@ class CopyDetector:
             training: what the generator saw.
             calibration: patients that neither generator nor detector saw.
             false_rejection: share of new real patients that the limit may reject.
-            memory_mb: working memory beside the training patches.
+            memory_mb: working memory of the comparison, what is kept of the training patches included.
             progress: told of every patch compared.
 
         Raises:
@@ -110,8 +122,10 @@ class CopyDetector:
                 or not of one shape, or training patients that are all alike.
         """
         _refuse_unusable(training, calibration)
+        _refuse_memory(training, memory_mb)
         channels = training.images.shape[1]
-        galleries = tuple(Gallery(training.images[:, at], memory_mb) for at in range(channels))
+        left = memory_mb - _needed_mb(training)
+        galleries = tuple(Gallery(training.images[:, at], left) for at in range(channels))
         known, held_out = _some_patients(training), _some_patients(calibration)
         ticker = progress or Silent()
         ticker.start("calibrating the copy check", len(known) + len(held_out))
@@ -119,7 +133,7 @@ class CopyDetector:
         strangers = [owners != patient.token for patient in known.patients]
         likeness = _per_patient(known, _atanh(_compare(galleries, known.images, strangers, ticker)))
         centres = np.median(likeness, axis=0)
-        spreads = np.median(np.abs(likeness - centres), axis=0)
+        spreads = np.quantile(likeness, _UPPER, axis=0) - centres
         _refuse_no_spread(spreads)
 
         def scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,24 +142,7 @@ class CopyDetector:
         fresh = scores(
             _per_patient(held_out, _atanh(_compare(galleries, held_out.images, None, ticker)))
         )
-        held_out_limit = limit_of(fresh, false_rejection)
-        leave_one_out_limit = limit_of(scores(likeness), false_rejection)
-        limit = min(held_out_limit, leave_one_out_limit)
-        above = int((fresh > limit).sum())
-        return cls(
-            galleries,
-            centres,
-            spreads,
-            Calibration(
-                patients=len(fresh),
-                training_patients=len(likeness),
-                held_out_limit=held_out_limit,
-                leave_one_out_limit=leave_one_out_limit,
-                limit=limit,
-                above=above,
-                bound=share_above(len(fresh), above),
-            ),
-        )
+        return cls(galleries, centres, spreads, _calibrated(fresh, scores(likeness), false_rejection))
 
     def scores(self, images: Floats, progress: Progress | None = None) -> CopyScores:
         """Score images (sample, channel, row, column); more than the limit is a copy.
@@ -163,6 +160,29 @@ class CopyDetector:
             np.array([one.rows[at] for one, at in zip(found, winner, strict=True)], np.int64),
             tuple(one.poses[at] for one, at in zip(found, winner, strict=True)),
         )
+
+
+def _calibrated(
+    fresh: NDArray[np.float64], left_out: NDArray[np.float64], share: float
+) -> Calibration:
+    """The limit from the scores of held-out patients and of training patients left out."""
+    held_out, known = (scores[scores <= LOOK_ALIKE] for scores in (fresh, left_out))
+    _refuse_look_alikes_only(len(held_out), len(known))
+    held_out_limit, leave_one_out_limit = limit_of(held_out, share), limit_of(known, share)
+    limit = held_out_limit
+    if leave_one_out_limit < held_out_limit and disagree(held_out, known, share):
+        limit = leave_one_out_limit
+    above = int((fresh > limit).sum())
+    return Calibration(
+        patients=len(fresh),
+        training_patients=len(left_out),
+        held_out_limit=held_out_limit,
+        leave_one_out_limit=leave_one_out_limit,
+        limit=limit,
+        above=above,
+        bound=share_above(len(fresh), above),
+        look_alikes=len(fresh) - len(held_out) + len(left_out) - len(known),
+    )
 
 
 def _compare(
@@ -219,6 +239,24 @@ def _some_patients(patches: PatchSet) -> PatchSet:
     return patches.of_patients([order[at] for at in chosen])
 
 
+def _needed_mb(training: PatchSet) -> int:
+    """What the galleries of all image channels take, in megabytes, rounded up."""
+    return int(np.ceil(len(training) * training.images.shape[1] * BYTES_EACH / 1e6))
+
+
+def _refuse_memory(training: PatchSet, memory_mb: int) -> None:
+    needed = _needed_mb(training) + _LEAST_MB
+    if needed > memory_mb:
+        raise CohortError(
+            Fault(
+                "copy check",
+                f"{len(training)} training patches and {memory_mb} MB of working memory",
+                f"at least {needed} MB",
+                f"set privacy.memory_mb: {needed}",
+            )
+        )
+
+
 def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
     faults = [
         Fault(
@@ -245,6 +283,21 @@ def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
                 f"{training.images.shape[1:]}, as the training patches",
             )
         )
+    if faults:
+        raise CohortError(*faults)
+
+
+def _refuse_look_alikes_only(held_out: int, known: int) -> None:
+    faults = [
+        Fault(
+            f"copy check: {name}",
+            f"{count} patients who do not look like another",
+            f"at least {FEWEST_PATIENTS}",
+            "look for one person under several names",
+        )
+        for name, count in (("training", known), ("calibration", held_out))
+        if count < FEWEST_PATIENTS
+    ]
     if faults:
         raise CohortError(*faults)
 
