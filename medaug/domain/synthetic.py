@@ -7,7 +7,7 @@ asks for was run, and each passed. Unknown means refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -49,8 +49,10 @@ class Drawn:
     """Patches as a generator drew them.
 
     Attributes:
-        images: (sample, channel, row, column) float32, in the unit of the training data.
-        masks: (sample, row, column) bool, the lesion drawn with each; None where it draws none.
+        images: (sample, channel, row, column) or, in 3-D, (sample, 1, slice, row, column) float32,
+            in the unit of the training data; laid out as in `medaug.domain.patch`.
+        masks: (sample, row, column) or (sample, slice, row, column) bool, the lesion drawn with
+            each; None where it draws none.
     """
 
     images: NDArray[np.float32]
@@ -80,10 +82,12 @@ class _Synthetic:
     """The columns that candidates and releases share.
 
     Attributes:
-        pixels: (sample, channel, row, column) int16; ``rescale`` gives intensities.
+        pixels: (sample, channel, row, column) or, in 3-D, (sample, 1, slice, row, column) int16;
+            ``rescale`` gives intensities. Laid out as in `medaug.domain.patch`.
         labels: (sample,) int64, index into `classes`.
         mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
-        masks: (sample, row, column) bool, the lesion in each; None where no mask was drawn.
+        masks: (sample, row, column) or (sample, slice, row, column) bool, the lesion in each; None
+            where no mask was drawn.
     """
 
     pixels: NDArray[np.int16]
@@ -119,7 +123,7 @@ class _Synthetic:
 
     @property
     def images(self) -> NDArray[np.float32]:
-        """(sample, channel, row, column) float32 in `unit`."""
+        """(sample, channel, row, column), or (sample, 1, slice, row, column), float32 in `unit`."""
         return self.rescale.restore(self.pixels)
 
     def per_class(self) -> dict[str, int]:
@@ -155,7 +159,7 @@ class ReleasePolicy:
     """Limits fixed before sampling.
 
     Attributes:
-        per_class: samples wanted of every class.
+        per_class: samples wanted of every class, or of each class that is to be released.
         checks: names of the checks that must run and pass.
         mode: "empirical": filters and audits see training data, no differential privacy.
         tries: candidates drawn at most per wanted sample.
@@ -165,9 +169,15 @@ class ReleasePolicy:
         min_calibration_patients: fewer tuning patients refuse the release.
         min_acceptance: a lower share of accepted candidates refuses the release.
         patch_level_only: must be set where patients are not known.
+        near_share: share of real patients that the check "near", and that "single_support", may
+            turn away.
+        cap_share: share of a release that may have one nearest patient.
+        per_patient: samples of a class per training patient of it, over all releases.
+        look_alikes: "ask" refuses where two real patients look like one; "different people" says
+            that somebody has looked and that they are not.
     """
 
-    per_class: int
+    per_class: int | Mapping[str, int]
     checks: tuple[str, ...] = ("format", "copy", "duplicate")
     mode: str = "empirical"
     tries: int = 5
@@ -177,6 +187,20 @@ class ReleasePolicy:
     min_calibration_patients: int = 19
     min_acceptance: float = 0.2
     patch_level_only: bool = False
+    near_share: float = 0.025
+    cap_share: float = 0.05
+    per_patient: int = 10
+    look_alikes: str = "ask"
+
+    def quota(self, label: str) -> int:
+        """Samples wanted of the class ``label``; 0 where it is not to be released.
+
+        >>> ReleasePolicy({"cyst": 50}).quota("metastasis")
+        0
+        """
+        if isinstance(self.per_class, int):
+            return self.per_class
+        return self.per_class.get(label, 0)
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,22 @@ class Views:
         )
 
 
+def planes(images: Floats) -> Floats:
+    """What is compared of patches: (patch, plane, row, column).
+
+    Flat patches (patch, channel, row, column) are compared channel by channel. Of cubes
+    (patch, 1, slice, row, column) the three slices through the middle are taken: axial, coronal,
+    sagittal. A copy that is moved along an axis by more than a lesion's own thickness shows in one
+    of
+    them only.
+    """
+    if images.ndim == 4:
+        return images
+    slices, rows, columns = (size // 2 for size in images.shape[2:])
+    cubes = images[:, 0]
+    return np.stack([cubes[:, slices], cubes[:, :, rows], cubes[:, :, :, columns]], axis=1)
+
+
 def unit_contrast(pictures: Floats) -> Floats:
     """Each picture with mean 0 and standard deviation 1; a constant one becomes 0."""
     mean = pictures.mean(axis=(1, 2), keepdims=True)

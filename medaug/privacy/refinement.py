@@ -2,8 +2,8 @@
 
 Stage 1 knows poses in steps of 15 degrees and 3 pixels. From each start that it names, the
 candidate is turned by up to 7.5 degrees in steps of 2.5 and scaled by 0.93, 1 or 1.07, and for each
-of these 21 poses every shift is tried by the Fourier transform. Three similarities come out, each an
-absolute normalised cross-correlation (|NCC|):
+of these 21 poses every shift is tried by the Fourier transform. Three similarities come out, each
+an absolute normalised cross-correlation (|NCC|):
 
 - ``low``: of the low views under the circular mask;
 - ``band``: of the band views under the circular mask;
