@@ -171,7 +171,8 @@ class ReleasePolicy:
         patch_level_only: must be set where patients are not known.
         near_share: share of real patients that the check "near", and that "single_support", may
             turn away.
-        cap_share: share of a release that may have one nearest patient.
+        cap_share: share of a release that may have one nearest patient, or more where real
+            patients do.
         per_patient: samples of a class per training patient of it, over all releases.
         look_alikes: "ask" refuses where two real patients look like one; "different people" says
             that somebody has looked and that they are not.

@@ -141,8 +141,7 @@ def _duplicate(screening: Screening, candidates: Candidates) -> CheckResult:
 
 
 def _cap(screening: Screening, passed: list[Accepted]) -> CheckResult:
-    patients = int(screening.against.neighbours.owners.max()) + 1
-    cap = cap_of(screening.policy, patients, len(passed))
+    cap = cap_of(screening.policy, screening.against.neighbours, len(passed))
     most = max(Counter(one.place.patient for one in passed).values())
     return CheckResult(
         "cap",

@@ -158,15 +158,16 @@ def _against(
         memory_mb=memory_mb,
         progress=progress,
     )
+    neighbours = Neighbours.fit(training, calibration, policy.near_share)
     wanted = sum(min(policy.quota(label), allowed[label]) for label in sampler.classes)
     return Against(
         form=Format.of(training, window, rescale.slope),
         detector=detector,
         outlines=Outlines.fit(training, calibration, policy.copy_false_rejection),
-        neighbours=Neighbours.fit(training, calibration, policy.near_share),
+        neighbours=neighbours,
         sizes=Sizes.of(training),
         allowed=allowed,
-        cap=cap_of(policy, len(training.patient_order), wanted),
+        cap=cap_of(policy, neighbours, wanted),
         earlier=earlier,
     )
 

@@ -9,7 +9,8 @@ the nearest patch counts, d₁ is the distance to the nearest patient, d₅ to t
 - SINGLE_SUPPORT: d₁/d₅ is: the picture lies near one patient and no other.
 
 Both limits are quantiles over real patients, each at its nearest patch: training patients
-compared with the other training patients, held-out ones with all.
+compared with the other training patients, held-out ones with all. How many of them share one
+nearest patient is counted too: a plain lesion is the nearest to many (`crowd`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import PatchSet
+from medaug.privacy.limits import share_above
 from medaug.privacy.pictures import (
     SIDE,
     Floats,
@@ -54,27 +56,36 @@ class Neighbours:
         owners: (patch,) row of the patch's patient.
         near_limit: a smaller d₁ is NEAR.
         single_limit: a smaller d₁/d₅ is SINGLE_SUPPORT.
+        crowd: at most this share of new real patients has one nearest patient, with 95 %
+            confidence (Clopper-Pearson, of the patient who is nearest to most).
     """
 
     vectors: Floats
     owners: NDArray[np.int64]
     near_limit: float
     single_limit: float
+    crowd: float = 0.0
 
     @classmethod
     def fit(cls, training: PatchSet, calibration: PatchSet, share: float) -> Neighbours:
         """Limits below which ``share`` of the real patients lie, for each of the two rules."""
         vectors = np.stack([_vectors(image)[0] for image in training.images])
         open_ended = cls(vectors, training.patient_index, 0.0, 0.0)
-        lowest = []
+        lowest, nearest = [], []
         for part, own in ((training, True), (calibration, False)):
             places = np.full((len(part.patient_order), 2), np.inf)
+            who = np.zeros(len(places), np.int64)
             for image, patient in zip(part.images, part.patient_index, strict=True):
                 place = open_ended.place(image, int(patient) if own else None)
+                if place.nearest < places[patient, 0]:
+                    who[patient] = place.patient
                 places[patient] = np.minimum(places[patient], (place.nearest, place.ratio))
             lowest.append(places)
+            nearest.append(who)
         near, single = np.quantile(np.concatenate(lowest), share, axis=0, method="lower")
-        return cls(vectors, training.patient_index, float(near), float(single))
+        every = np.concatenate(nearest)
+        crowd = share_above(len(every), int(np.bincount(every).max()))
+        return cls(vectors, training.patient_index, float(near), float(single), crowd)
 
     def place(self, image: Floats, without: int | None = None) -> Place:
         """Where an image (channel, [slice,] row, column) lies, ``without`` one of the patients."""

@@ -43,7 +43,11 @@ class PrivacySettings(BaseModel):
         "patient; and as many for lying near one patient and no other",
     )
     cap_share: float = Field(
-        0.05, gt=0, le=1, description="share of a release that may have one nearest patient"
+        0.05,
+        gt=0,
+        le=1,
+        description="share of a release that may have one nearest patient, or more where real "
+        "patients do",
     )
     per_patient: int = Field(
         10, ge=1, le=10, description="samples of a class per training patient, over all releases"
