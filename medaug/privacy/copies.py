@@ -241,8 +241,7 @@ def _compare(
             others = everyone if strangers is None else strangers[row]
             per_channel = []
             for gallery, picture in zip(galleries, image, strict=True):
-                view = Views.of(picture[None])
-                per_channel.append(gallery.compare(view.low[0], view.band[0], others))
+                per_channel.append(gallery.compare(Views.of(picture[None]).of_one(), others))
             found.append(_highest(per_channel))
             progress.advance()
     return found

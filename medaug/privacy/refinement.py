@@ -2,13 +2,14 @@
 
 Stage 1 knows poses in steps of 15 degrees and 3 pixels. From each start that it names, the
 candidate is turned by up to 7.5 degrees in steps of 2.5 and scaled by 0.93, 1 or 1.07, and for each
-of these 21 poses every shift is tried by the Fourier transform. Three similarities come out, each
+of these 21 poses every shift is tried by the Fourier transform. Four similarities come out, each
 an absolute normalised cross-correlation (|NCC|):
 
 - ``low``: of the low views under the circular mask;
 - ``band``: of the band views under the circular mask;
+- ``wide``: of the wide views under the circular mask;
 - ``local``: the mean of the three best windows of 24x24 pixels of the band views, in the best
-  poses of the two others. A lesion pasted into other surroundings shows here.
+  poses of low and band. A lesion pasted into other surroundings shows here.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ WINDOW = 24
 STRIDE = 8
 BEST_WINDOWS = 3
 
-CHANNELS = ("low", "band", "local")
+CHANNELS = ("low", "band", "wide", "local")
+_VIEWS = 3
 # A window whose gradients run in one direction only holds an edge; edges are alike by nature.
 ONE_DIRECTION = 0.5
 
@@ -46,12 +48,12 @@ class Start:
 
 
 class Real:
-    """A real picture's views (64, 64), prepared for the refinement."""
+    """A real picture's views (3, 64, 64), prepared for the refinement."""
 
-    def __init__(self, low: Floats, band: Floats) -> None:
-        self.band = band
-        self.spectra = [transform(view) for view in (low, band)]
-        norms = [norms_at_shifts(view) for view in (low, band)]
+    def __init__(self, views: Floats) -> None:
+        self.band = views[1]
+        self.spectra = [transform(view) for view in views]
+        norms = [norms_at_shifts(view) for view in views]
         self.inverse = [np.where(norm > 0, 1 / np.maximum(norm, 1e-6), 0) for norm in norms]
 
 
@@ -99,12 +101,12 @@ def _points() -> NDArray[np.float32]:
 
 
 def refined(
-    views: tuple[Floats, Floats], starts: list[Start], real: dict[int, Real]
+    views: Floats, starts: list[Start], real: dict[int, Real]
 ) -> tuple[NDArray[np.float64], list[tuple[Pose, ...]]]:
-    """The three similarities (start, 3) from each start, and the poses they were found in.
+    """The similarities (start, channel) from each start, and the poses they were found in.
 
     Args:
-        views: the candidate's low and band view, each (64, 64).
+        views: the candidate's low, band and wide view, (3, 64, 64).
         starts: where stage 1 points to.
         real: what is known of each row that a start names.
     """
@@ -112,7 +114,9 @@ def refined(
     wanted = list(dict.fromkeys(pose for poses in around for pose in poses))
     at = {pose: number for number, pose in enumerate(wanted)}
     both = posed(np.asarray(views[0] + 1j * views[1], np.complex64), wanted)
-    templates = [_laid_out(standardised(part, axis=1)) for part in (both.real, both.imag)]
+    wide = posed(np.asarray(views[2], np.complex64), wanted).real
+    looks = (both.real, both.imag, wide)
+    templates = [_laid_out(standardised(look, axis=1)) for look in looks]
     spectra = [transform(stack).conj() for stack in templates]
     values = np.zeros((len(starts), len(CHANNELS)))
     found: list[tuple[Pose, ...]] = []
@@ -120,16 +124,16 @@ def refined(
         which = [at[pose] for pose in around[number]]
         one = real[start.row]
         places = []
-        for kind in (0, 1):
+        for kind in range(_VIEWS):
             alike = np.abs(at_shifts(spectra[kind][which] * one.spectra[kind])) * one.inverse[kind]
             pose, down, right = np.unravel_index(int(np.argmax(alike)), alike.shape)
             values[number, kind] = alike[pose, down, right]
             places.append((int(pose), int(down) - REACH, int(right) - REACH))
         local = [
             local_likeness(templates[1][which[pose]], _shifted(one.band, down, right))
-            for pose, down, right in places
+            for pose, down, right in places[:2]
         ]
-        values[number, 2] = max(local)
+        values[number, _VIEWS] = max(local)
         poses = [replace(around[number][pose], shift=(down, right)) for pose, down, right in places]
         found.append((*poses, poses[int(np.argmax(local))]))
     return values, found
@@ -200,11 +204,13 @@ def at_shifts(product: NDArray[np.complex64]) -> Floats:
 
 
 def norms_at_shifts(view: Floats) -> Floats:
-    """(down, right): length of a real view under the mask at each shift of the mask.
+    """(down, right): length of a real view under the mask at each shift, its mean there removed.
 
     What lies outside the patch counts as zero.
     """
     field = disc(SIDE, RADIUS).astype(np.float32)
-    energy = at_shifts(transform(field).conj() * transform(np.square(view)))
+    mask = transform(field).conj()
+    energy = at_shifts(mask * transform(np.square(view)))
+    energy -= np.square(at_shifts(mask * transform(view))) / field.sum()
     enough = energy > 1e-3 * field.sum() * np.square(view).mean()
     return np.sqrt(np.where(enough, energy, 0))

@@ -5,15 +5,15 @@ under a circular mask, so that brightness and contrast do not matter and an inve
 
 Stage 1 looks everywhere and names the `SHORTLIST` rows that are most alike, and in what pose:
 
-- ``low``: the low view at the 177 points of a 16x16 grid within the mask, in 3600 poses (24
-  rotations, mirrored or not, 3 scales, 25 shifts). One matrix product compares them all.
+- ``low`` and ``wide``: these views at the 177 points of a 16x16 grid within the mask, in 3600 poses
+  (24 rotations, mirrored or not, 3 scales, 25 shifts). One matrix product each compares them all.
 - ``band``: the band view at 64x64 in the 8 poses of the square and all shifts of up to 8 px, by
   the Fourier transform. It is computed exactly for a short list only: the most similar by ``low``,
   and as many by the log power spectrum of the band, which shifts hardly change and which needs
   one more matrix product. The two lists complement each other: a copy under a lighting gradient is
   lost to the one, a blurred copy to the other.
 
-Stage 2 (`refinement`) starts from what both name, fits the pose and gives the three similarities.
+Stage 2 (`refinement`) starts from what all name, fits the pose and gives the similarities.
 
 The side that is posed is the candidate, one at a time: its similarities depend on nothing else in
 the batch, and memory does not grow with the number of candidates.
@@ -49,8 +49,8 @@ from medaug.privacy.refinement import (
 
 SHORTLIST = 6
 _FREQUENCIES = SIDE * (SIDE // 2 + 1)
-# Two half-precision views, the sampled low view, the spectrum.
-BYTES_EACH = 2 * 2 * SIDE * SIDE + 4 * 177 + 4 * _FREQUENCIES
+# Three half-precision views, two of them sampled, the spectrum.
+BYTES_EACH = 3 * 2 * SIDE * SIDE + 2 * 4 * 177 + 4 * _FREQUENCIES
 
 # A shift keeps the power spectrum and a half turn mirrors it: four of the square's poses differ.
 _SPECTRAL_POSES = [0, 1, 4, 5]
@@ -77,30 +77,33 @@ class Gallery:
         count = len(pictures)
         self.count = count
         # Half precision: an error of a thousandth where alike and not alike differ by tenths.
-        self.band = np.empty((count, SIDE, SIDE), np.float16)
-        self.wide = np.empty((count, SIDE, SIDE), np.float16)
+        self.views = np.empty((count, 3, SIDE, SIDE), np.float16)
         spectra = np.empty((count, _FREQUENCIES), np.float32)
         for row, picture in enumerate(pictures):
             views = Views.of(picture[None])
-            self.wide[row], self.band[row] = views.low[0], views.band[0]
+            self.views[row] = views.of_one()
             spectra[row] = _log_spectra(views.band)[0]
-        sampled = [sampling() @ view.astype(np.float32).reshape(-1) for view in self.wide]
-        self.low = standardised(np.stack(sampled, axis=1), axis=0)
+        self.low, self.wide = (self._sampled(kind) for kind in (0, 2))
         self.typical_spectrum = spectra.mean(axis=0)
         spectra -= self.typical_spectrum
         self.spectra = standardised(spectra, axis=1)
         # Two arrays of (pose, row) float32 live at once; more than 512 rows leave the cache.
         self.rows_at_once = int(np.clip(memory_mb * 1e6 / (8 * len(LOW_POSES)), 16, 512))
 
-    def compare(self, low: Floats, band: Floats, others: NDArray[np.bool_]) -> Similarities:
-        """Compare one picture's views (64, 64) with the rows that ``others`` (row,) marks.
+    def _sampled(self, kind: int) -> Floats:
+        """(point, row): one of the views on the coarse grid, standardised."""
+        points = [sampling() @ views[kind].astype(np.float32).reshape(-1) for views in self.views]
+        return standardised(np.stack(points, axis=1), axis=0)
+
+    def compare(self, views: Floats, others: NDArray[np.bool_]) -> Similarities:
+        """Compare one picture's views (3, 64, 64) with the rows that ``others`` (row,) marks.
 
         Raises:
             ValueError: if ``others`` marks none.
         """
-        _, starts = self.first_stage(low, band, others)
+        _, starts = self.first_stage(views, others)
         real = {row: self._real(row) for row in {start.row for start in starts}}
-        values, poses = refined((low, band), starts, real)
+        values, poses = refined(views, starts, real)
         best = values.argmax(axis=0)
         return Similarities(
             np.array([values[at, kind] for kind, at in enumerate(best)]),
@@ -109,40 +112,49 @@ class Gallery:
         )
 
     def first_stage(
-        self, low: Floats, band: Floats, others: NDArray[np.bool_]
+        self, views: Floats, others: NDArray[np.bool_]
     ) -> tuple[Similarities, list[Start]]:
         """The best of stage 1, for low and band, and where stage 2 shall start."""
         if not others.any():
             raise ValueError("nothing to compare with")
-        posed = standardised((posing() @ low.reshape(-1)).reshape(len(LOW_POSES), -1), axis=1)
-        by_low = np.where(others, self._best_low(posed), -np.inf)
+        low, band, wide = views
+        by_low, starts = self._starts(low, self.low, others)
+        _, more = self._starts(wide, self.wide, others)
         turned = in_square_poses(band)
         by_spectrum = np.where(others, self._best_spectrum(turned), -np.inf)
-        nearest = _highest(by_low)
-        poses = np.abs(posed @ self.low[:, nearest]).argmax(axis=0)
-        starts = [
-            Start(int(row), LOW_POSES[pose]) for row, pose in zip(nearest, poses, strict=True)
-        ]
+        nearest = [start.row for start in starts]
         listed = np.union1d(nearest, _highest(by_spectrum))
         values, squares = self._best_band(turned, listed)
         order = _highest(values)
+        poses = [starts[0].pose, squares[order[0]]]
+        starts += more
         starts += [Start(int(listed[at]), squares[at]) for at in order]
         best = Similarities(
             np.array([by_low[nearest[0]], values[order[0]]], np.float64),
             np.array([nearest[0], listed[order[0]]], np.int64),
-            (starts[0].pose, squares[order[0]]),
+            tuple(poses),
         )
         unmoved = [Start(one.row, replace(one.pose, shift=(0, 0))) for one in starts]
         return best, list(dict.fromkeys(unmoved))
 
     def _real(self, row: int) -> Real:
-        return Real(self.wide[row].astype(np.float32), self.band[row].astype(np.float32))
+        return Real(self.views[row].astype(np.float32))
 
-    def _best_low(self, posed: Floats) -> Floats:
-        """(row,): the highest |NCC| of the low view over all poses."""
+    def _starts(
+        self, view: Floats, real: Floats, others: NDArray[np.bool_]
+    ) -> tuple[Floats, list[Start]]:
+        """(row,) highest |NCC| over `LOW_POSES`, and the most alike rows with their poses."""
+        posed = standardised((posing() @ view.reshape(-1)).reshape(len(LOW_POSES), -1), axis=1)
+        alike = np.where(others, self._best_posed(posed, real), -np.inf)
+        rows = _highest(alike)
+        poses = np.abs(posed @ real[:, rows]).argmax(axis=0)
+        return alike, [Start(int(at), LOW_POSES[to]) for at, to in zip(rows, poses, strict=True)]
+
+    def _best_posed(self, posed: Floats, real: Floats) -> Floats:
+        """(row,): the highest |NCC| over all poses."""
         best = []
-        for start in range(0, self.low.shape[1], self.rows_at_once):
-            product = posed @ self.low[:, start : start + self.rows_at_once]
+        for start in range(0, real.shape[1], self.rows_at_once):
+            product = posed @ real[:, start : start + self.rows_at_once]
             best.append(np.maximum(product.max(axis=0), -product.min(axis=0)))
         return np.concatenate(best)
 
@@ -158,7 +170,7 @@ class Gallery:
         spectra = transform(templates).conj()
         values, poses = [], []
         for row in rows:
-            view = self.band[row].astype(np.float32)
+            view = self.views[row, 1].astype(np.float32)
             norms = norms_at_shifts(view)
             inverse = np.where(norms > 0, 1 / np.maximum(norms, 1e-6), 0)
             alike = np.abs(at_shifts(spectra * transform(view))) * inverse
