@@ -12,9 +12,8 @@ EMPIRICAL = (
 NOT_AUDITED = "No membership-inference attack was run on this release."
 STAGE = (
     "The copy check looks at copies that are mirrored, turned by any angle, shifted, rescaled, "
-    "inverted, blurred, noisy or in part pasted into another picture. Copies under noise "
-    "stronger than "
-    "the picture itself, bent copies and mixtures of many patients may pass it."
+    "inverted or blurred. Copies under strong noise, bent copies, even mixtures of two patients and "
+    "halves pasted into another picture may pass it."
 )
 MASKS = (
     "The drawn masks were not compared with those of training patches, and no reader has "

@@ -17,9 +17,8 @@ in the training part. Nothing about the limit comes from the candidates.
 - limit = the order statistic (`limits`) over the held-out patients. The same statistic over the
   training patients left out one at a time replaces it where it is smaller and the two disagree
   beyond chance (`limits.disagree`). The promise about new patients is computed on the held-out
-  patients
-  alone. Taking the smaller in every cohort was measured too: leave-one-out scores come in mutual
-  pairs, so with few training patients it scatters downwards and costs honest candidates.
+  patients alone. Taking the smaller in every cohort weakens that promise wherever leave-one-out
+  scores, which come in mutual pairs, happen to scatter downwards.
 
 Many patients are represented by `MOST_PATIENTS` of them, drawn with a fixed seed: an order
 statistic of 300 is as valid as one of 3000, only a little less sharp.
