@@ -12,8 +12,8 @@ EMPIRICAL = (
 NOT_AUDITED = "No membership-inference attack was run on this release."
 STAGE = (
     "The copy check looks at copies that are mirrored, turned by any angle, shifted, rescaled, "
-    "inverted or blurred. Copies under strong noise, bent copies, even mixtures of two patients and "
-    "halves pasted into another picture may pass it."
+    "inverted or blurred. Copies under strong noise, bent copies, even mixtures of two patients "
+    "and halves pasted into another picture may pass it."
 )
 MASKS = (
     "The drawn masks were not compared with those of training patches, and no reader has "
