@@ -190,6 +190,13 @@ class ReleasePolicy:
         min_calibration_patients: fewer tuning patients refuse the release.
         min_acceptance: a lower share of accepted candidates refuses the release.
         patch_level_only: must be set where patients are not known.
+        near_share: share of real patients that the check "near", and that "single_support", may
+            turn away.
+        cap_share: share of a release that may have one nearest patient, or more where real
+            patients do.
+        per_patient: samples of a class per training patient of it, over all releases.
+        look_alikes: "ask" refuses where two real patients look like one; "different people" says
+            that somebody has looked and that they are not.
     """
 
     per_class: int | Mapping[str, int]
@@ -202,6 +209,10 @@ class ReleasePolicy:
     min_calibration_patients: int = 19
     min_acceptance: float = 0.2
     patch_level_only: bool = False
+    near_share: float = 0.025
+    cap_share: float = 0.05
+    per_patient: int = 10
+    look_alikes: str = "ask"
 
     def quota(self, label: str) -> int:
         """Samples wanted of the class ``label``; 0 where it is not to be released.

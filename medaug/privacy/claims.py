@@ -7,17 +7,21 @@ risk, because no check here can show that.
 from __future__ import annotations
 
 EMPIRICAL = (
-    "Mode empirical: the checks see the training patches. No differential privacy is claimed, and "
-    "no membership-inference attack was run on this release."
+    "Mode empirical: the checks see the training patches. No differential privacy is claimed."
 )
+NOT_AUDITED = "No membership-inference attack was run on this release."
 STAGE = (
-    "The copy check looks at mirrored, turned, shifted, rescaled and inverted copies. "
-    "Copies that are turned by free angles, covered by strong noise or mixed from several patients "
-    "may pass it."
+    "The copy check looks at copies that are mirrored, turned by any angle, shifted, rescaled, "
+    "inverted or blurred. Copies under strong noise, bent copies, even mixtures of two patients "
+    "and halves pasted into another picture may pass it."
 )
 MASKS = (
-    "Copies and duplicates are told by the images. The drawn masks were not compared with those of "
-    "training patches, and no reader has confirmed them."
+    "The drawn masks were not compared with those of training patches, and no reader has "
+    "confirmed them."
+)
+OUTLINES = (
+    "The drawn masks were compared with those of training patches in 8 orientations; no reader has "
+    "confirmed them."
 )
 PATCH_LEVEL = (
     "Patch-level only: the source names no patients, so patches of one patient may stand in the "
@@ -72,6 +76,15 @@ def withheld_sentence(copies: int, patients_known: bool) -> str:
     )
 
 
+def near_sentence(withheld: int, patients_known: bool) -> str:
+    """The same of the two rules about neighbours."""
+    whom = "patient" if patients_known else "patch"
+    return (
+        f"{withheld} candidates withheld because they lay near one training {whom}, as few real "
+        f"{'patches' if whom == 'patch' else 'patients'} do: a heuristic as well."
+    )
+
+
 def release_statements(
     *,
     samples: int,
@@ -83,6 +96,9 @@ def release_statements(
     copies: int,
     patients_known: bool,
     masks: bool,
+    outlines: bool = False,
+    withheld: int = 0,
+    audited: bool = False,
 ) -> tuple[str, ...]:
     """Everything that a release says about its review."""
     statements = [
@@ -92,9 +108,13 @@ def release_statements(
     ]
     if copies:
         statements.append(withheld_sentence(copies, patients_known))
+    if withheld:
+        statements.append(near_sentence(withheld, patients_known))
     statements += [EMPIRICAL, STAGE]
+    if not audited:
+        statements.append(NOT_AUDITED)
     if masks:
-        statements.append(MASKS)
+        statements.append(OUTLINES if outlines else MASKS)
     if not patients_known:
         statements.append(PATCH_LEVEL)
     return tuple(statements)

@@ -4,14 +4,21 @@ The more alike a candidate is to its nearest training patch, the higher its scor
 new people are by nature is learned from real patients, and the limit is set on patients who are not
 in the training part. Nothing about the limit comes from the candidates.
 
-- score of a patch = max over channels of (atanh(similarity) − median) / MAD. Median and MAD come
-  from the training patients, each compared with all *other* training patients.
+- score of a patch = max over channels of (atanh(similarity) − median) / spread, where the spread is
+  the distance from the median to the 90 % quantile. Both come from the training patients, each
+  compared with all *other* training patients. (The upper tails of the channels differ by a factor
+  of
+  three on real patches: with the MAD as the spread, the channel with the longest tail alone would
+  set
+  the limit and the others would go unheard.)
 - score of a patient = the highest of its patches.
-- limit = the smaller of two order statistics (`limits`): over held-out patients, and over the
-  training patients left out one at a time. The second guards against a person who stands under
-  two names in both parts and would lift the first. The promise about new patients is
-  computed on the held-out patients alone. The second costs honest candidates: leave-one-out scores
-  come in mutual pairs, so that with few training patients it scatters downwards.
+- look-alikes = patients whose score is above `LOOK_ALIKE`: new people are not that alike, so
+  one person may stand under two names. They never set the limit, and the gate asks.
+- limit = the order statistic (`limits`) over the held-out patients. The same statistic over the
+  training patients left out one at a time replaces it where it is smaller and the two disagree
+  beyond chance (`limits.disagree`). The promise about new patients is computed on the held-out
+  patients alone. Taking the smaller in every cohort weakens that promise wherever leave-one-out
+  scores, which come in mutual pairs, happen to scatter downwards.
 
 Many patients are represented by `MOST_PATIENTS` of them, drawn with a fixed seed: an order
 statistic of 300 is as valid as one of 3000, only a little less sharp.
@@ -19,24 +26,44 @@ statistic of 300 is as valid as one of 3000, only a little less sharp.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import PatchSet
 from medaug.errors import CohortError, Fault
-from medaug.privacy.limits import FEWEST_PATIENTS, limit_of, share_above
-from medaug.privacy.pictures import Floats, Views
+from medaug.privacy.limits import FEWEST_PATIENTS, disagree, limit_of, share_above
+from medaug.privacy.pictures import Floats, Views, planes
 from medaug.privacy.poses import Pose
-from medaug.privacy.similarity import CHANNELS, Gallery, Similarities
+from medaug.privacy.refinement import CHANNELS
+from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities
 from medaug.privacy.threads import one_thread
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
+LOOK_ALIKE = 8.0
+_UPPER = 0.9
+# For one comparison beside the galleries.
+_LEAST_MB = 48
 
 # atanh of the highest similarity that float32 tells from 1.
 _NEARLY_ONE = 1 - 1e-6
+
+
+@dataclass(frozen=True)
+class LookAlike:
+    """A real patch that is as like another patient's as no two people's are.
+
+    Attributes:
+        part: "training" or "calibration".
+        row: of the patch in that part.
+        like: row of the training patch that it is like.
+    """
+
+    part: str
+    row: int
+    like: int
 
 
 @dataclass(frozen=True)
@@ -48,9 +75,10 @@ class Calibration:
         training_patients: training patients whose leave-one-out scores were taken.
         held_out_limit: order statistic over the former.
         leave_one_out_limit: order statistic over the latter.
-        limit: the smaller; a higher score is a copy.
+        limit: which of them holds; a higher score is a copy.
         above: held-out patients above the limit.
         bound: at most this share of new real patients lies above, with 95 % confidence.
+        look_alikes: per training or held-out patient who looks like another, the patch that does.
     """
 
     patients: int
@@ -60,6 +88,10 @@ class Calibration:
     limit: float
     above: int
     bound: float
+    look_alikes: tuple[LookAlike, ...] = ()
+
+
+_NOT_YET = Calibration(0, 0, np.inf, np.inf, -np.inf, 0, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +108,9 @@ class CopyDetector:
     """Scores pictures by their likeness to the training patches.
 
     Attributes:
-        galleries: one per image channel; a copy of one channel is a copy.
+        galleries: one per plane (`pictures.planes`); a copy of one plane is a copy.
         centres: (channel,) median of atanh(similarity) over training patients.
-        spreads: (channel,) median absolute deviation.
+        spreads: (channel,) from there to the 90 % quantile.
     """
 
     galleries: tuple[Gallery, ...]
@@ -102,67 +134,96 @@ class CopyDetector:
             training: what the generator saw.
             calibration: patients that neither generator nor detector saw.
             false_rejection: share of new real patients that the limit may reject.
-            memory_mb: working memory beside the training patches.
+            memory_mb: working memory; what is prepared of the training patches counts.
             progress: told of every patch compared.
 
         Raises:
-            CohortError: with fewer than 19 patients in a part, patches that are not 2-D, not finite
-                or not of one shape, or training patients that are all alike.
+            CohortError: with fewer than 19 patients in a part, patches that are not finite, are
+                constant or not of one shape, or training patients that are all alike.
         """
         _refuse_unusable(training, calibration)
-        channels = training.images.shape[1]
-        galleries = tuple(Gallery(training.images[:, at], memory_mb) for at in range(channels))
-        known, held_out = _some_patients(training), _some_patients(calibration)
+        _refuse_memory(training, memory_mb)
+        looked_at = planes(training.images)
+        left = memory_mb - _needed_mb(training)
+        galleries = tuple(Gallery(looked_at[:, at], left) for at in range(looked_at.shape[1]))
+        known, held_out = _some(training), _some(calibration)
         ticker = progress or Silent()
-        ticker.start("calibrating the copy check", len(known) + len(held_out))
-        owners = np.array([patient.token for patient in training.patients])
-        strangers = [owners != patient.token for patient in known.patients]
-        likeness = _per_patient(known, _atanh(_compare(galleries, known.images, strangers, ticker)))
+        ticker.start("calibrating the copy check", len(known.rows) + len(held_out.rows))
+        owners = training.patient_index
+        strangers = [owners != owners[row] for row in known.rows]
+        left_out = _compare(galleries, known.patches.images, strangers, ticker)
+        fresh = _compare(galleries, held_out.patches.images, None, ticker)
+        likeness = _per_patient(known.patches, _atanh(left_out))
         centres = np.median(likeness, axis=0)
-        spreads = np.median(np.abs(likeness - centres), axis=0)
+        spreads = np.quantile(likeness, _UPPER, axis=0) - centres
         _refuse_no_spread(spreads)
-
-        def scores(values: NDArray[np.float64]) -> NDArray[np.float64]:
-            return np.asarray(((values - centres) / spreads).max(axis=1))
-
-        fresh = scores(
-            _per_patient(held_out, _atanh(_compare(galleries, held_out.images, None, ticker)))
-        )
-        held_out_limit = limit_of(fresh, false_rejection)
-        leave_one_out_limit = limit_of(scores(likeness), false_rejection)
-        limit = min(held_out_limit, leave_one_out_limit)
-        above = int((fresh > limit).sum())
-        return cls(
-            galleries,
-            centres,
-            spreads,
-            Calibration(
-                patients=len(fresh),
-                training_patients=len(likeness),
-                held_out_limit=held_out_limit,
-                leave_one_out_limit=leave_one_out_limit,
-                limit=limit,
-                above=above,
-                bound=share_above(len(fresh), above),
-            ),
+        detector = cls(galleries, centres, spreads, _NOT_YET)
+        looks, scores = [], []
+        for name, part, found in (("training", known, left_out), ("calibration", held_out, fresh)):
+            scored = detector._scored(found)
+            scores.append(_per_patient(part.patches, scored.scores))
+            looks += _look_alikes(name, part, scored)
+        return replace(
+            detector,
+            calibration=_calibrated(scores[1], scores[0], tuple(looks), false_rejection),
         )
 
     def scores(self, images: Floats, progress: Progress | None = None) -> CopyScores:
-        """Score images (sample, channel, row, column); more than the limit is a copy.
+        """Score images, laid out as the training patches; more than the limit is a copy.
 
         Raises:
             ValueError: for NaN or infinity, which would compare as "no copy".
         """
         if not np.isfinite(images).all():
             raise ValueError("NaN or infinity cannot be scored")
-        found = _compare(self.galleries, images, None, progress or Silent())
+        return self._scored(_compare(self.galleries, images, None, progress or Silent()))
+
+    def _scored(self, found: list[Similarities]) -> CopyScores:
+        if not found:
+            return CopyScores(np.zeros(0), np.zeros(0, np.int64), ())
         by_channel = (_atanh(found) - self.centres) / self.spreads
-        winner = by_channel.argmax(axis=1) if len(images) else np.zeros(0, np.int64)
+        winner = by_channel.argmax(axis=1)
         return CopyScores(
-            by_channel.max(axis=1) if len(images) else np.zeros(0),
+            by_channel.max(axis=1),
             np.array([one.rows[at] for one, at in zip(found, winner, strict=True)], np.int64),
             tuple(one.poses[at] for one, at in zip(found, winner, strict=True)),
         )
+
+
+def _calibrated(
+    fresh: NDArray[np.float64],
+    left_out: NDArray[np.float64],
+    look_alikes: tuple[LookAlike, ...],
+    share: float,
+) -> Calibration:
+    """The limit from the scores of held-out patients and of training patients left out."""
+    held_out, known = (scores[scores <= LOOK_ALIKE] for scores in (fresh, left_out))
+    _refuse_look_alikes_only(len(held_out), len(known))
+    held_out_limit, leave_one_out_limit = limit_of(held_out, share), limit_of(known, share)
+    limit = held_out_limit
+    if leave_one_out_limit < held_out_limit and disagree(held_out, known, share):
+        limit = leave_one_out_limit
+    above = int((fresh > limit).sum())
+    return Calibration(
+        patients=len(fresh),
+        training_patients=len(left_out),
+        held_out_limit=held_out_limit,
+        leave_one_out_limit=leave_one_out_limit,
+        limit=limit,
+        above=above,
+        bound=share_above(len(fresh), above),
+        look_alikes=look_alikes,
+    )
+
+
+def _look_alikes(name: str, part: _Part, scored: CopyScores) -> list[LookAlike]:
+    """Of each patient above `LOOK_ALIKE` the patch with the highest score."""
+    met: dict[int, LookAlike] = {}
+    for at in np.argsort(-scored.scores, kind="stable"):
+        if scored.scores[at] > LOOK_ALIKE:
+            patient = int(part.patches.patient_index[at])
+            met.setdefault(patient, LookAlike(name, int(part.rows[at]), int(scored.nearest[at])))
+    return list(met.values())
 
 
 def _compare(
@@ -171,16 +232,15 @@ def _compare(
     strangers: list[NDArray[np.bool_]] | None,
     progress: Progress,
 ) -> list[Similarities]:
-    """Best similarities of each image (sample, channel, row, column) over its channels."""
+    """Best similarities of each image over its planes."""
     everyone = np.full(galleries[0].count, True)
     found = []
     with one_thread():
-        for row, image in enumerate(images):
+        for row, image in enumerate(planes(images)):
             others = everyone if strangers is None else strangers[row]
             per_channel = []
             for gallery, picture in zip(galleries, image, strict=True):
-                view = Views.of(picture[None])
-                per_channel.append(gallery.compare(view.low[0], view.band[0], others))
+                per_channel.append(gallery.compare(Views.of(picture[None]).of_one(), others))
             found.append(_highest(per_channel))
             progress.advance()
     return found
@@ -210,13 +270,40 @@ def _per_patient(patches: PatchSet, values: NDArray[np.float64]) -> NDArray[np.f
     return highest
 
 
-def _some_patients(patches: PatchSet) -> PatchSet:
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Some patients' patches, and their rows in the whole part."""
+
+    patches: PatchSet
+    rows: NDArray[np.int64]
+
+
+def _some(patches: PatchSet) -> _Part:
     """All patients, or `MOST_PATIENTS` of them, always the same."""
-    order = patches.patient_order
-    if len(order) <= MOST_PATIENTS:
-        return patches
-    chosen = np.random.default_rng(0).choice(len(order), MOST_PATIENTS, replace=False)
-    return patches.of_patients([order[at] for at in chosen])
+    count = len(patches.patient_order)
+    chosen = np.arange(count)
+    if count > MOST_PATIENTS:
+        chosen = np.random.default_rng(0).choice(count, MOST_PATIENTS, replace=False)
+    rows = np.flatnonzero(np.isin(patches.patient_index, chosen))
+    return _Part(patches.select(rows), rows)
+
+
+def _needed_mb(training: PatchSet) -> int:
+    """What the galleries of all image channels take, in megabytes, rounded up."""
+    return int(np.ceil(len(training) * planes(training.images[:1]).shape[1] * BYTES_EACH / 1e6))
+
+
+def _refuse_memory(training: PatchSet, memory_mb: int) -> None:
+    needed = _needed_mb(training) + _LEAST_MB
+    if needed > memory_mb:
+        raise CohortError(
+            Fault(
+                "copy check",
+                f"{len(training)} training patches and {memory_mb} MB of working memory",
+                f"at least {needed} MB",
+                f"set privacy.memory_mb: {needed}",
+            )
+        )
 
 
 def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
@@ -235,8 +322,16 @@ def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
         for name, part in (("training", training), ("calibration", calibration))
         if not np.isfinite(part.images).all()
     ]
-    if training.images.ndim != 4:
-        faults.append(Fault("copy check", f"patches of shape {training.images.shape[1:]}", "2-D"))
+    faults += [
+        Fault(
+            f"copy check: {name}",
+            f"{flat} patches without any contrast",
+            "pictures",
+            "leave them out: nothing can be compared with them",
+        )
+        for name, part in (("training", training), ("calibration", calibration))
+        if (flat := _without_contrast(part.images))
+    ]
     if training.images.shape[1:] != calibration.images.shape[1:]:
         faults.append(
             Fault(
@@ -245,6 +340,27 @@ def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
                 f"{training.images.shape[1:]}, as the training patches",
             )
         )
+    if faults:
+        raise CohortError(*faults)
+
+
+def _without_contrast(images: Floats) -> int:
+    """How many patches are constant in every channel."""
+    flat = images.reshape(len(images), -1)
+    return int((flat.max(axis=1) == flat.min(axis=1)).sum())
+
+
+def _refuse_look_alikes_only(held_out: int, known: int) -> None:
+    faults = [
+        Fault(
+            f"copy check: {name}",
+            f"{count} patients who do not look like another",
+            f"at least {FEWEST_PATIENTS}",
+            "look for one person under several names",
+        )
+        for name, count in (("training", known), ("calibration", held_out))
+        if count < FEWEST_PATIENTS
+    ]
     if faults:
         raise CohortError(*faults)
 

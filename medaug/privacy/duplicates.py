@@ -15,6 +15,7 @@ from medaug.privacy.pictures import (
     SIDE,
     Floats,
     disc,
+    planes,
     resized,
     smooth,
     standardised,
@@ -45,7 +46,7 @@ class Gathered:
         return self._count
 
     def add(self, image: Floats) -> None:
-        """Gather an image (channel, row, column)."""
+        """Gather an image (channel, [slice,] row, column)."""
         if self._count == len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)])
         self._vectors[self._count] = _vector(_small(image))
@@ -77,8 +78,8 @@ def closest_pair(images: Floats, memory_mb: int = 256) -> float:
 
 
 def _small(image: Floats) -> Floats:
-    """(32, 32): the channels of an image, smoothed and averaged."""
-    plain = smooth(unit_contrast(resized(image, SIDE)), _SMOOTHING)
+    """(32, 32): the planes of an image, smoothed and averaged."""
+    plain = smooth(unit_contrast(resized(planes(image[None])[0], SIDE)), _SMOOTHING)
     return np.asarray(resized(plain, _SIDE).mean(axis=0), dtype=np.float32)
 
 

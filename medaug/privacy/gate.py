@@ -1,9 +1,22 @@
 """The gate: candidates go in, a `Release` or reasons come out.
 
 Candidates are drawn class by class from fresh seeds, stored as the 16-bit integers that would
-leave, and held against three checks in order: format, copy, duplicate (`screening`). What is turned
-away is replaced by new seeds until the quota is met or the tries are used up. Then the whole set
-is checked once more, shuffled, and only then becomes a `Release`.
+leave, and held against the rules in order:
+
+1. format: shape, NaN, range, a dead picture, an empty mask (`format`)
+2. copy: a training patch, however turned and altered (`copies`); where masks are drawn, also
+   outline: the outline of a training lesion under whatever image (`outlines`)
+3. near: nearer to a training patient than real patients are (`neighbours`)
+4. single_support: near one training patient and no other (`neighbours`)
+5. duplicate: the same picture as another of this release or of an earlier one (`duplicates`)
+6. cap: one training patient is nearest to too many samples
+7. quality: absent. It would need a discriminator that never saw a patient without noise
+8. quota: so many samples per training patient, over all releases
+
+What is turned away is replaced by new seeds until the quota is met or the tries are used up. Then
+every rule is held against the whole set once more (`final`), an audit may look at the survivors,
+and the set is shuffled; only then does it become a `Release`. Acceptance is told per class and
+size.
 
 A refusal is a valid outcome, not an error: it comes back as a `Review` with reasons. Errors
 are raised for what nobody may decide on: parts that share patients, settings that make no sense.
@@ -11,9 +24,10 @@ are raised for what nobody may decide on: parts that share patients, settings th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from medaug.domain import (
     Candidates,
@@ -27,15 +41,24 @@ from medaug.domain import (
     TrainingRecord,
     Window,
 )
-from medaug.errors import Fault, LeakageError, SettingsError
 from medaug.privacy.claims import calibration_phrase, calibration_sentence, release_statements
 from medaug.privacy.copies import CopyDetector
-from medaug.privacy.duplicates import closest_pair
+from medaug.privacy.final import checked_again
 from medaug.privacy.format import Format
-from medaug.privacy.limits import FEWEST_PATIENTS
-from medaug.privacy.lineage import lineage_reasons, lineage_statements
-from medaug.privacy.screening import CHECKS, Screening
-from medaug.privacy.verdict import Review
+from medaug.privacy.lineage import lineage_statements
+from medaug.privacy.neighbours import Neighbours
+from medaug.privacy.outlines import Outlines
+from medaug.privacy.refusals import (
+    refuse_leakage,
+    refuse_settings,
+    why_ask,
+    why_not_begin,
+    why_not_release,
+    why_spent,
+)
+from medaug.privacy.screening import Against, Screening, allowed_of, cap_of
+from medaug.privacy.sizes import Sizes
+from medaug.privacy.verdict import Finding, Review
 from medaug.progress import Progress, Silent
 
 
@@ -51,6 +74,9 @@ def review(
     seed: int,
     memory_mb: int = 256,
     progress: Progress | None = None,
+    earlier: Sequence[NDArray[np.float32]] = (),
+    released_before: Mapping[str, int] | None = None,
+    audit: Callable[[Candidates], Finding] | None = None,
 ) -> Review:
     """Draw candidates, check them, and release those that pass or say why none may leave.
 
@@ -63,8 +89,12 @@ def review(
         window: intensities that the generator knows.
         mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
         seed: of the candidates' seeds and of the order in the release.
-        memory_mb: working memory beside the patches.
+        memory_mb: working memory, prepared training patches included; what passed comes on top.
         progress: told of every patch compared and every candidate accepted.
+        earlier: images of earlier releases, (sample, channel, row, column) each, in the same unit.
+        released_before: samples of each class in earlier releases from these patients.
+        audit: looks at the survivors in the end. A finding refuses the whole release; nothing is
+            taken away until it passes.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
@@ -72,38 +102,75 @@ def review(
         SettingsError: for an unknown mode or check, or a class without training patches.
         CohortError: if no limit can be set on these patches.
     """
-    _refuse_settings(sampler, policy, training)
-    _refuse_leakage(sampler, training, calibration)
-    reasons = _why_not_begin(sampler, policy, training, calibration)
+    refuse_settings(sampler, policy, training)
+    refuse_leakage(sampler, training, calibration)
+    allowed = allowed_of(policy, training, released_before or {})
+    reasons = why_not_begin(sampler, policy, training, calibration)
+    reasons += why_spent(policy, allowed, training)
     if reasons:
         return Review("refused", policy, reasons)
     ticker = progress or Silent()
+    against = _against(
+        sampler, policy, training, calibration, rescale, window, allowed, earlier, memory_mb, ticker
+    )
+    screening = Screening(policy, rescale, against, memory_mb)
+    known = training.patients_known and calibration.patients_known
+    if reasons := why_ask(policy, against.detector.calibration, known):
+        return _refusal(screening, reasons, known)
+    for index, label in enumerate(sampler.classes):
+        if quota := policy.quota(label):
+            ticker.start(f"reviewing {label}", quota)
+            screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
+    screening.keep_to_cap(sampler.classes)
+    reasons = why_not_release(policy, screening.drawn, screening.accepted, screening.rejections)
+    if reasons:
+        return _refusal(screening, reasons, known)
+    candidates = _gathered(screening, sampler, training, mm_per_pixel)
+    results = checked_again(screening, candidates)
+    failed = tuple(result.detail for result in results if not result.passed)
+    found = None if failed or audit is None else audit(candidates)
+    if found is not None:
+        failed, results = found.reasons, (*results, found.check)
+    if failed:
+        return _refusal(screening, failed, known, found)
+    # The order must not tell what was drawn first.
+    order = np.random.default_rng(np.random.SeedSequence([seed, len(sampler.classes)]))
+    shuffled = candidates.select(order.permutation(len(candidates)))
+    return _released(screening, results, shuffled, sampler.record, known, found)
+
+
+def _against(
+    sampler: Sampler,
+    policy: ReleasePolicy,
+    training: PatchSet,
+    calibration: PatchSet,
+    rescale: Rescale,
+    window: Window,
+    allowed: Mapping[str, int],
+    earlier: Sequence[NDArray[np.float32]],
+    memory_mb: int,
+    progress: Progress,
+) -> Against:
+    """Fit everything that candidates are held against."""
     detector = CopyDetector.fit(
         training,
         calibration,
         false_rejection=policy.copy_false_rejection,
         memory_mb=memory_mb,
-        progress=ticker,
+        progress=progress,
     )
-    form = Format.of(training, window, rescale.slope)
-    screening = Screening(policy, rescale, form, detector, memory_mb)
-    for index, label in enumerate(sampler.classes):
-        if quota := policy.quota(label):
-            ticker.start(f"reviewing {label}", quota)
-            screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
-    reasons = _why_not_release(screening)
-    known = training.patients_known and calibration.patients_known
-    if reasons:
-        return _refusal(screening, reasons, known)
-    candidates = _gathered(screening, sampler, training, mm_per_pixel)
-    results = _check_again(screening, candidates)
-    failed = tuple(result.detail for result in results if not result.passed)
-    if failed:
-        return _refusal(screening, failed, known)
-    # The order must not tell what was drawn first.
-    order = np.random.default_rng(np.random.SeedSequence([seed, len(sampler.classes)]))
-    shuffled = candidates.select(order.permutation(len(candidates)))
-    return _released(screening, results, shuffled, sampler.record, known)
+    neighbours = Neighbours.fit(training, calibration, policy.near_share)
+    wanted = sum(min(policy.quota(label), allowed[label]) for label in sampler.classes)
+    return Against(
+        form=Format.of(training, window, rescale.slope),
+        detector=detector,
+        outlines=Outlines.fit(training, calibration, policy.copy_false_rejection),
+        neighbours=neighbours,
+        sizes=Sizes.of(training),
+        allowed=allowed,
+        cap=cap_of(policy, neighbours, wanted),
+        earlier=earlier,
+    )
 
 
 def _fresh_seeds(seed: int, index: int) -> Iterator[int]:
@@ -139,60 +206,13 @@ def _gathered(
     )
 
 
-def _check_again(screening: Screening, candidates: Candidates) -> tuple[CheckResult, ...]:
-    """Every check over the whole set; a copy score is a function of the pixels, kept by digest.
-
-    Values are rounded: a release does not carry the exact threshold.
-    """
-    policy, form, rejections = screening.policy, screening.form, screening.rejections
-    images, masks = candidates.images, candidates.masks
-    faults = [
-        fault
-        for number, image in enumerate(images)
-        if (fault := form.fault(image, None if masks is None else masks[number])) is not None
-    ]
-    contrast = form.lowest_contrast(images)
-    score = max(screening.copy_score(pixels) for pixels in candidates.pixels)
-    limit = screening.detector.calibration.limit
-    pair = closest_pair(images, memory_mb=screening.memory_mb)
-    shape = " x ".join(str(size) for size in form.shape)
-    return (
-        CheckResult(
-            "format",
-            not faults,
-            round(contrast, 4),
-            round(form.least_contrast, 4),
-            rejections["format"],
-            f"{len(images) - len(faults)} of {len(images)} samples are {shape}, finite, inside the "
-            f"window and not blank{'' if masks is None else ', with a mask that is not empty'}; "
-            "the value is the lowest standard deviation.",
-        ),
-        CheckResult(
-            "copy",
-            score <= limit,
-            round(score, 2),
-            round(limit, 2),
-            rejections["copy"],
-            f"The highest copy score is {score:.2f}, the limit {limit:.2f}.",
-        ),
-        CheckResult(
-            "duplicate",
-            pair <= policy.duplicate_limit,
-            round(pair, 4),
-            policy.duplicate_limit,
-            rejections["duplicate"],
-            f"The two most alike samples correlate by {pair:.3f}, the limit is "
-            f"{policy.duplicate_limit:g}.",
-        ),
-    )
-
-
 def _released(
     screening: Screening,
     results: tuple[CheckResult, ...],
     candidates: Candidates,
     record: TrainingRecord,
     patients_known: bool,
+    found: Finding | None,
 ) -> Review:
     policy = screening.policy
     phrase = _calibration_phrase(screening, patients_known)
@@ -202,18 +222,24 @@ def _released(
         results=results,
         drawn=screening.drawn,
         accepted=screening.accepted,
-        statements=release_statements(
-            samples=len(candidates),
-            calibration=phrase,
-            duplicate_limit=policy.duplicate_limit,
-            highest_duplicate=results[2].value,
-            accepted=screening.accepted,
-            drawn=screening.drawn,
-            copies=screening.rejections["copy"],
-            patients_known=patients_known,
-            masks=candidates.masks is not None,
-        )
-        + lineage_statements(record),
+        statements=(
+            *release_statements(
+                samples=len(candidates),
+                calibration=phrase,
+                duplicate_limit=policy.duplicate_limit,
+                highest_duplicate=next(at.value for at in results if at.name == "duplicate"),
+                accepted=screening.accepted,
+                drawn=screening.drawn,
+                copies=screening.rejections["copy"],
+                patients_known=patients_known,
+                masks=candidates.masks is not None,
+                outlines=screening.against.outlines is not None,
+                withheld=screening.rejections["near"] + screening.rejections["single_support"],
+                audited=found is not None,
+            ),
+            *(found.statements if found is not None else ()),
+            *lineage_statements(record),
+        ),
     )
     release = Release(
         pixels=candidates.pixels,
@@ -232,127 +258,43 @@ def _released(
         policy,
         decision=decision,
         release=release,
-        calibration=screening.detector.calibration,
+        calibration=screening.against.detector.calibration,
         calibration_sentence=calibration_sentence(phrase),
         drawn=screening.drawn,
         accepted=screening.accepted,
         rejections=screening.rejections,
         closest=tuple(screening.closest),
+        sizes=screening.sizes,
+        audit=found,
     )
 
 
-def _refusal(screening: Screening, reasons: tuple[str, ...], patients_known: bool) -> Review:
+def _refusal(
+    screening: Screening,
+    reasons: tuple[str, ...],
+    patients_known: bool,
+    found: Finding | None = None,
+) -> Review:
     return Review(
         "refused",
         screening.policy,
         reasons,
-        calibration=screening.detector.calibration,
+        calibration=screening.against.detector.calibration,
         calibration_sentence=calibration_sentence(_calibration_phrase(screening, patients_known)),
         drawn=screening.drawn,
         accepted=screening.accepted,
         rejections=screening.rejections,
         closest=tuple(screening.closest),
+        sizes=screening.sizes,
+        audit=found,
     )
 
 
 def _calibration_phrase(screening: Screening, patients_known: bool) -> str:
-    calibration = screening.detector.calibration
+    calibration = screening.against.detector.calibration
     return calibration_phrase(
         patients=calibration.patients,
         bound=calibration.bound,
         wanted=screening.policy.copy_false_rejection,
         patients_known=patients_known,
-    )
-
-
-def _refuse_settings(sampler: Sampler, policy: ReleasePolicy, training: PatchSet) -> None:
-    faults = []
-    if policy.mode != "empirical":
-        faults.append(Fault("privacy.mode", policy.mode, "empirical"))
-    faults += [
-        Fault("privacy.checks", f"unknown check '{name}'", ", ".join(CHECKS))
-        for name in policy.checks
-        if name not in CHECKS
-    ]
-    named = {} if isinstance(policy.per_class, int) else policy.per_class
-    faults += [
-        Fault(f"privacy.per_class.{name}", "no class has this name", ", ".join(sampler.classes))
-        for name in named
-        if name not in sampler.classes
-    ]
-    wanted = [policy.per_class] if isinstance(policy.per_class, int) else list(named.values())
-    if min(wanted, default=0) < 1 or policy.tries < 1:
-        faults.append(
-            Fault("privacy", f"per_class {policy.per_class}, tries {policy.tries}", "at least 1")
-        )
-    faults += [
-        Fault("generator", f"it draws the class '{label}'", ", ".join(training.classes))
-        for label in sampler.classes
-        if label not in training.classes
-    ]
-    if faults:
-        raise SettingsError(*faults)
-
-
-def _refuse_leakage(sampler: Sampler, training: PatchSet, calibration: PatchSet) -> None:
-    held_out = set(calibration.patients)
-    faults = [
-        Fault(
-            "privacy gate: calibration",
-            f"{shared} of its patients {how}",
-            "patients that were not trained on",
-            "split by patient and train again",
-        )
-        for how, shared in (
-            ("stand in the training part", len(held_out & set(training.patients))),
-            ("were seen by the generator", len(held_out & sampler.record.patients)),
-        )
-        if shared
-    ]
-    if faults:
-        raise LeakageError(*faults)
-
-
-def _why_not_begin(
-    sampler: Sampler, policy: ReleasePolicy, training: PatchSet, calibration: PatchSet
-) -> tuple[str, ...]:
-    """Sentences for what rules a release out before anything is drawn."""
-    reasons = lineage_reasons(sampler.record, training)
-    patients = training.patients_per_class()
-    least = policy.min_patients_per_class
-    reasons += [
-        f"Class {label}: {patients[label]} training patients, {least} are needed: "
-        f"{least - patients[label]} more."
-        for label in sampler.classes
-        if policy.quota(label) and patients[label] < least
-    ]
-    for name, part, fewest in (
-        ("training", training, FEWEST_PATIENTS),
-        ("calibration", calibration, max(policy.min_calibration_patients, FEWEST_PATIENTS)),
-    ):
-        count = len(part.patient_order)
-        if count < fewest:
-            reasons.append(
-                f"The {name} part has {count} patients; a copy limit needs {fewest}: "
-                f"{fewest - count} more."
-            )
-    if not (training.patients_known and calibration.patients_known) and not policy.patch_level_only:
-        reasons.append(
-            "The source names no patients, so patches of one patient may stand in training and "
-            "calibration and nothing can be said about patients. If a release marked patch-level "
-            "only is meant, set privacy.patch_level_only: true."
-        )
-    return tuple(reasons)
-
-
-def _why_not_release(screening: Screening) -> tuple[str, ...]:
-    """Sentences for classes of which too little was accepted."""
-    turned_away = ", ".join(f"{name} {count}" for name, count in screening.rejections.items())
-    least = screening.policy.min_acceptance
-    return tuple(
-        f"Class {label}: {accepted} of {drawn} candidates accepted, at least {least:.0%} are "
-        f"needed (turned away over all classes: {turned_away}). Mend the training: a "
-        "generator that copies or repeats itself is not thinned until it passes."
-        for label, drawn in screening.drawn.items()
-        if (accepted := screening.accepted[label]) == 0 or accepted / drawn < least
     )

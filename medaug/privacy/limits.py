@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, binom
+from scipy.stats import beta, binom, hypergeom
 
 CONFIDENCE = 0.95
+_BEYOND_CHANCE = 0.01
 # With K patients, even the maximum is exceeded by a new one with probability 1 / (K + 1).
 FEWEST_PATIENTS = 19
 
@@ -40,6 +41,20 @@ def limit_of(scores: NDArray[np.float64], share: float, confidence: float = CONF
     """The order statistic of patients' scores that `allowed_above` names, else the maximum."""
     above = allowed_above(len(scores), share, confidence) or 0
     return float(np.sort(scores)[-1 - above])
+
+
+def disagree(held_out: NDArray[np.float64], left_out: NDArray[np.float64], share: float) -> bool:
+    """Whether more held-out scores lie above the limit of the others than chance would put there.
+
+    Were both samples of one population, the ``above`` highest of all would be dealt out by chance:
+    Fisher's exact test of "above the limit" against "from which part", at 1 %: what follows is a
+    promise that is hard to
+    keep.
+    """
+    limit = limit_of(left_out, share)
+    above = int((held_out > limit).sum())
+    every, marked = len(held_out) + len(left_out), above + int((left_out > limit).sum())
+    return bool(hypergeom.sf(above - 1, every, marked, len(held_out)) <= _BEYOND_CHANCE)
 
 
 def share_above(patients: int, above: int, confidence: float = CONFIDENCE) -> float:

@@ -1,10 +1,11 @@
 """Patches as the copy check looks at them: 64x64, two scales, local contrast.
 
-Every patch is resampled to 64x64 and looked at twice, through differences of Gaussians: ``low``
+Every patch is resampled to 64x64 and looked at three times: as differences of Gaussians, ``low``
 (2 − 4 px), where anatomy shows and noise hardly does, and ``band`` (1 − 2 px), where a texture or
-a noise pattern is as good as a fingerprint. Each view is divided by its local standard deviation.
+a noise pattern is as good as a fingerprint, each divided by its local standard deviation; and
+``wide``, a Gaussian of 2 px alone, in which a copy survives strong noise, a mixture and bending.
 
-Both steps are there because of real patches. A plain low-pass view (Gaussian 2 px) shows the blob
+The first two are there because of real patches. The wide view (Gaussian 2 px) shows the blob
 that every lesion patch has in its middle: fresh mammography masses reach a correlation of 0.98
 with some training patch, as high as a shifted or noisy copy. And without the local contrast a
 few sharp edges (film borders, pleura) decide the correlation; two unrelated patches
@@ -30,6 +31,7 @@ SIDE = 64
 RADIUS = 30.0
 LOW_SIGMAS = (2.0, 4.0)
 BAND_SIGMAS = (1.0, 2.0)
+WIDE_SIGMA = 2.0
 LOW_NEIGHBOURHOOD = 8.0
 BAND_NEIGHBOURHOOD = 6.0
 
@@ -41,10 +43,11 @@ FLAT = 1e-5
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """Both views of a stack of pictures, each (picture, 64, 64) float32; a constant one is 0."""
+    """The views of a stack of pictures, each (picture, 64, 64) float32; a constant one is 0."""
 
     low: Floats
     band: Floats
+    wide: Floats
 
     @classmethod
     def of(cls, pictures: Floats) -> Views:
@@ -53,7 +56,28 @@ class Views:
         return cls(
             _local_contrast(_between(plain, *LOW_SIGMAS), LOW_NEIGHBOURHOOD),
             _local_contrast(_between(plain, *BAND_SIGMAS), BAND_NEIGHBOURHOOD),
+            smooth(plain, WIDE_SIGMA),
         )
+
+    def of_one(self, at: int = 0) -> Floats:
+        """(3, 64, 64): low, band and wide of one picture."""
+        return np.stack([self.low[at], self.band[at], self.wide[at]])
+
+
+def planes(images: Floats) -> Floats:
+    """What is compared of patches: (patch, plane, row, column).
+
+    Flat patches (patch, channel, row, column) are compared channel by channel. Of cubes
+    (patch, 1, slice, row, column) the three slices through the middle are taken: axial, coronal,
+    sagittal. A copy that is moved along an axis by more than a lesion's own thickness shows in one
+    of
+    them only.
+    """
+    if images.ndim == 4:
+        return images
+    slices, rows, columns = (size // 2 for size in images.shape[2:])
+    cubes = images[:, 0]
+    return np.stack([cubes[:, slices], cubes[:, :, rows], cubes[:, :, :, columns]], axis=1)
 
 
 def unit_contrast(pictures: Floats) -> Floats:

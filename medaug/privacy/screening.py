@@ -1,27 +1,31 @@
-"""Candidates are drawn, stored, and held against the three checks, one by one.
+"""Candidates are drawn, stored, and held against the rules, one by one.
 
 A candidate is judged on the integers that would leave, not on the generator's floats. One that is
-turned away is replaced by a new seed; its own seed is never used again.
+turned away is replaced by a new seed; its own seed is never used again. Candidates come in batches
+and are forgotten unless they pass: only what passed grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from medaug.domain import Drawn, ReleasePolicy, Rescale, Sampler, digest_of
+from medaug.domain import Drawn, PatchSet, ReleasePolicy, Rescale, Sampler
 from medaug.errors import MedaugError
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.duplicates import Gathered
 from medaug.privacy.format import Format
-from medaug.privacy.verdict import Closest, Outcome
+from medaug.privacy.neighbours import Neighbours, Place
+from medaug.privacy.outlines import Outlines
+from medaug.privacy.sizes import NAMES, Sizes
+from medaug.privacy.verdict import CHECKS, OUTLINE, Closest, Outcome
 from medaug.progress import Progress
 
-CHECKS = ("format", "copy", "duplicate")
 # Shown in the internal report, of the accepted and of the others each.
 _CLOSEST = 4
 # After every batch, a generator without hope is given up.
@@ -33,13 +37,60 @@ _Mask = NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, eq=False)
+class Against:
+    """What candidates are held against; fitted before any is drawn.
+
+    Attributes:
+        outlines: None where no masks can be compared.
+        sizes: None where the training patches have no masks.
+        allowed: per class, samples that may still be released.
+        cap: how many samples may share one nearest patient.
+        earlier: pictures of earlier releases, (sample, channel, row, column) each.
+    """
+
+    form: Format
+    detector: CopyDetector
+    outlines: Outlines | None
+    neighbours: Neighbours
+    sizes: Sizes | None
+    allowed: Mapping[str, int]
+    cap: int
+    earlier: Sequence[NDArray[np.float32]] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class Accepted:
-    """A candidate that passed: what would leave, its class, and the seed it was drawn from."""
+    """A candidate that passed: what would leave, its class, its seed, and where it lies."""
 
     pixels: NDArray[np.int16]
     mask: NDArray[np.bool_] | None
     label: int
     seed: int
+    score: float
+    place: Place
+    overlap: float
+
+
+def cap_of(policy: ReleasePolicy, neighbours: Neighbours, samples: int) -> int:
+    """How many of ``samples`` may share one nearest patient.
+
+    No fewer than real patients do: with `ReleasePolicy.cap_share` alone, 6 % of honest phantom
+    samples
+    were turned away, because one plain lesion is the nearest to many.
+    """
+    patients = int(neighbours.owners.max()) + 1
+    share = max(policy.cap_share, 3 / patients, neighbours.crowd)
+    return max(2, int(np.ceil(share * samples)))
+
+
+def allowed_of(
+    policy: ReleasePolicy, training: PatchSet, released_before: Mapping[str, int]
+) -> dict[str, int]:
+    """Samples of each class that may still be released, over all releases."""
+    return {
+        label: max(policy.per_patient * patients - released_before.get(label, 0), 0)
+        for label, patients in training.patients_per_class().items()
+    }
 
 
 @dataclass(eq=False)
@@ -50,28 +101,37 @@ class Screening:
         passed: accepted candidates in the order drawn.
         drawn, accepted: counts per class.
         rejections: counts per check.
+        sizes: per class and size (accepted, drawn).
         closest: the accepted and the other candidates with the highest copy scores.
     """
 
     policy: ReleasePolicy
     rescale: Rescale
-    form: Format
-    detector: CopyDetector
+    against: Against
     memory_mb: int
     passed: list[Accepted] = field(default_factory=list)
     drawn: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
-    rejections: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHECKS, 0))
+    rejections: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     closest: list[Closest] = field(default_factory=list)
-    _scores: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        names = [name for name in CHECKS if name != OUTLINE]
+        if self.against.outlines is not None:
+            names.insert(names.index("near"), OUTLINE)
+        self.rejections = dict.fromkeys(names, 0)
         self._gathered = Gathered(self.memory_mb)
+        self._supported: Counter[int] = Counter()
+        for images in self.against.earlier:
+            for image in images:
+                self._gathered.add(image)
 
     def draw(self, sampler: Sampler, index: int, seeds: Iterator[int], progress: Progress) -> None:
         """Fill the quota of one class, or use up its tries, or find it hopeless."""
         label = sampler.classes[index]
-        quota = self.policy.quota(label)
+        quota = min(self.policy.quota(label), self.against.allowed[label])
+        self.rejections["quota"] += self.policy.quota(label) - quota
         self.drawn[label] = self.accepted[label] = 0
         while self.accepted[label] < quota and not self._hopeless(label):
             left = quota * self.policy.tries - self.drawn[label]
@@ -87,41 +147,71 @@ class Screening:
                     self.accepted[label] += 1
                 else:
                     self.rejections[outcome] += 1
+                self._measure(label, mask, outcome)
                 progress.advance(int(outcome == "accepted"), f"{self.drawn[label]} drawn")
 
-    def copy_score(self, pixels: NDArray[np.int16]) -> float:
-        """The copy score of exactly these pixels.
+    def keep_to_cap(self, classes: Sequence[str]) -> None:
+        """Take back the last drawn of those who share a nearest patient, until the cap holds.
 
-        Raises:
-            MedaugError: if they were never scored.
+        Where fewer came than were wanted, the cap is smaller than it was while drawing.
         """
-        score = self._scores.get(digest_of(pixels))
-        if score is None:
-            raise MedaugError("pixels that the copy check never saw stand in the final set")
-        return score
+        while self.passed:
+            count = Counter(one.place.patient for one in self.passed)
+            patient, most = count.most_common(1)[0]
+            if most <= cap_of(self.policy, self.against.neighbours, len(self.passed)):
+                return
+            last = max(at for at, one in enumerate(self.passed) if one.place.patient == patient)
+            self.accepted[classes[self.passed.pop(last).label]] -= 1
+            self.rejections["cap"] += 1
 
     def _judge(self, image: _Image, mask: _Mask, index: int, label: str, seed: int) -> Outcome:
-        """Copies and duplicates are told by the image alone: no mask can hide one."""
-        if self.form.fault(image, mask) is not None:
+        """Image and mask are told apart: no mask can hide a copied image, nor the other way."""
+        against = self.against
+        if against.form.fault(image, mask) is not None:
             return "format"
         pixels = self.rescale.store(image)
         seen = self.rescale.restore(pixels)
-        if self.form.fault(seen, mask) is not None:
+        if against.form.fault(seen, mask) is not None:
             return "format"
-        found = self.detector.scores(seen[None])
+        found = against.detector.scores(seen[None])
         score = float(found.scores[0])
-        outcome: Outcome = "accepted"
-        if score > self.detector.calibration.limit:
-            outcome = "copy"
-        elif self._gathered.likeness(seen) > self.policy.duplicate_limit:
-            outcome = "duplicate"
-        else:
+        overlap = 0.0
+        if mask is not None and against.outlines is not None:
+            overlap = against.outlines.overlap(mask)
+        place = against.neighbours.place(seen)
+        outcome = self._outcome(seen, score, overlap, place)
+        if outcome == "accepted":
             self._gathered.add(seen)
-            self.passed.append(Accepted(pixels, mask, index, seed))
-            self._scores[digest_of(pixels)] = score
+            self._supported[place.patient] += 1
+            self.passed.append(Accepted(pixels, mask, index, seed, score, place, overlap))
         row, pose = int(found.nearest[0]), str(found.poses[0])
         self._remember(Closest(seen, label, score, outcome, row, pose))
         return outcome
+
+    def _outcome(self, seen: _Image, score: float, overlap: float, place: Place) -> Outcome:
+        """The first rule that turns a candidate away."""
+        against = self.against
+        if score > against.detector.calibration.limit:
+            return "copy"
+        if against.outlines is not None and overlap > against.outlines.limit:
+            return "outline"
+        if place.nearest < against.neighbours.near_limit:
+            return "near"
+        if place.ratio < against.neighbours.single_limit:
+            return "single_support"
+        if self._gathered.likeness(seen) > self.policy.duplicate_limit:
+            return "duplicate"
+        if self._supported[place.patient] >= against.cap:
+            return "cap"
+        return "accepted"
+
+    def _measure(self, label: str, mask: _Mask, outcome: Outcome) -> None:
+        if mask is None or self.against.sizes is None or not mask.any():
+            return
+        counts = self.sizes.setdefault(label, dict.fromkeys(NAMES, (0, 0)))
+        size = self.against.sizes.name(mask)
+        accepted, drawn = counts[size]
+        counts[size] = (accepted + (outcome == "accepted"), drawn + 1)
 
     def _remember(self, one: Closest) -> None:
         """Keep the closest few of the accepted and of the others, highest score first."""

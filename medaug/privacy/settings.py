@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medaug.domain import ReleasePolicy
+from medaug.privacy.verdict import CHECKS
 
 
 class PrivacySettings(BaseModel):
@@ -34,7 +35,31 @@ class PrivacySettings(BaseModel):
         False,
         description="release although no patients are known; no statement about patients is made",
     )
-    memory_mb: int = Field(256, ge=64, description="working memory of the gate, in megabytes")
+    near_share: float = Field(
+        0.025,
+        gt=0,
+        le=0.1,
+        description="share of real patients that would be turned away for lying too near to one "
+        "patient; and as many for lying near one patient and no other",
+    )
+    cap_share: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="share of a release that may have one nearest patient, or more where real "
+        "patients do",
+    )
+    per_patient: int = Field(
+        10, ge=1, le=10, description="samples of a class per training patient, over all releases"
+    )
+    look_alikes: Literal["ask", "different people"] = Field(
+        "ask",
+        description="what to do where two patients look like one: refuse and ask; or go on, "
+        "because somebody has looked and they are different people",
+    )
+    memory_mb: int = Field(
+        256, ge=64, description="working memory of the gate, in megabytes; 25 kB a patch and more"
+    )
 
     @field_validator("per_class", mode="before")
     @classmethod
@@ -58,4 +83,9 @@ class PrivacySettings(BaseModel):
             copy_false_rejection=self.copy_false_rejection,
             duplicate_limit=self.duplicate_limit,
             patch_level_only=self.patch_level_only,
+            checks=CHECKS,
+            near_share=self.near_share,
+            cap_share=self.cap_share,
+            per_patient=self.per_patient,
+            look_alikes=self.look_alikes,
         )

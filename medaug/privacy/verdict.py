@@ -3,16 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug.domain import Release, ReleaseDecision, ReleasePolicy
+from medaug.domain import CheckResult, Release, ReleaseDecision, ReleasePolicy
 from medaug.errors import DisclosureError
 from medaug.privacy.copies import Calibration
 
-Outcome = Literal["accepted", "format", "copy", "duplicate"]
+Outcome = Literal[
+    "accepted", "format", "copy", "outline", "near", "single_support", "duplicate", "cap", "quota"
+]
+# In this order; "outline" where masks are drawn. A check on the quality of a sample is not among
+# them: it would take a discriminator that never saw a patient without noise, and none is kept.
+CHECKS: tuple[Outcome, ...] = (
+    "format",
+    "copy",
+    "near",
+    "single_support",
+    "duplicate",
+    "cap",
+    "quota",
+)
+OUTLINE: Outcome = "outline"
+
+
+class Finding(Protocol):
+    """What an audit of the survivors says; see `gate.review`."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the release may leave."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why not; empty exactly when passed."""
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """What may be said outside."""
+
+    @property
+    def check(self) -> CheckResult:
+        """The audit as one more check."""
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for inside."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +88,9 @@ class Review:
         drawn, accepted: candidates per class.
         rejections: candidates turned away per check.
         closest: candidates with the highest copy scores, accepted ones and others. Internal.
+        sizes: (accepted, drawn) of small, middle and large lesions per class, where masks are
+            drawn and the training patches have some.
+        audit: what the audit of the survivors found; None without one.
     """
 
     outcome: Literal["released", "refused"]
@@ -64,6 +104,8 @@ class Review:
     accepted: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
     closest: tuple[Closest, ...] = ()
+    sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
+    audit: Finding | None = None
 
     def __post_init__(self) -> None:
         released = self.outcome == "released"
@@ -92,6 +134,8 @@ class Review:
             "drawn": self.drawn,
             "accepted": self.accepted,
             "rejections": self.rejections,
+            "sizes": self.sizes,
+            "audit": None if self.audit is None else self.audit.document(),
             "statements": list(decision.statements) if decision else [],
             "reasons": list(self.reasons),
             "calibration": None

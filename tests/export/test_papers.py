@@ -76,7 +76,7 @@ class TestManifest:
 
         inside = r"seed|latent|token|path|host|user|time|date|patient|site|case|source"
         found = keys(manifest.model_dump(mode="json"))
-        limits = ["min_calibration_patients", "min_patients_per_class"]
+        limits = ["min_calibration_patients", "min_patients_per_class", "per_patient"]
         assert sorted(key for key in found if re.search(inside, key)) == limits
 
     def test_reads_back_the_same(self, make_release, manifest, tmp_path) -> None:

@@ -207,3 +207,42 @@ def broken(training: PatchSet, fault: str) -> Planted:
         return image
 
     return Planted(seen(training), draw)
+
+
+def patchwork(training: PatchSet) -> Planted:
+    """The left half of one training patch beside the right half of another."""
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        left, right = copied(training, seed, label), copied(training, seed // 100 + 1, label)
+        return np.concatenate([left[..., : SIDE // 2], right[..., SIDE // 2 :]], axis=-1)
+
+    return Planted(seen(training), draw)
+
+
+def blender(training: PatchSet) -> Planted:
+    """Two thirds of one training patch, one third of another."""
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        return (2 * copied(training, seed, label) + copied(training, seed // 100 + 1, label)) / 3
+
+    return Planted(seen(training), draw)
+
+
+def low_pass_memoriser(training: PatchSet) -> Planted:
+    """Training patches, blurred by 3 px, under new noise."""
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        noise = gaussian_filter(np.random.default_rng(seed).normal(size=(1, SIDE, SIDE)), 0.8)
+        blurred = gaussian_filter(copied(training, seed, label), (0, 3, 3))
+        return np.clip(blurred + 10 * noise / noise.std(), WINDOW.low, WINDOW.high)
+
+    return Planted(seen(training), draw)
+
+
+def leaker(training: PatchSet, row: int, share: float) -> Planted:
+    """New lesions into each of which one patient's patch is mixed, by ``share``."""
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        return share * training.images[row] + (1 - share) * lesion(seed, label)
+
+    return Planted(seen(training), draw)

@@ -15,7 +15,7 @@ from medaug.errors import DisclosureError, LeakageError, MedaugError, SettingsEr
 from medaug.forbidden import forbidden_words
 from medaug.privacy.gate import review
 from medaug.privacy.settings import PrivacySettings
-from medaug.privacy.verdict import Review
+from medaug.privacy.verdict import CHECKS, Review
 
 TRAINING = patients(range(44))
 CALIBRATION = patients(range(1000, 1022))
@@ -49,8 +49,14 @@ class TestHonestGenerator:
         release = honest[1].release_or_raise()
         assert release.per_class() == dict.fromkeys(CLASSES, 12)
         assert honest[1].outcome == "released"
-        assert [check.name for check in release.decision.results] == ["format", "copy", "duplicate"]
-        assert all(check.value <= check.limit for check in release.decision.results[1:])
+        results = release.decision.results
+        assert [check.name for check in results] == list(CHECKS)
+        less_is_worse = ("format", "near", "single_support")
+        for check in results:
+            low, high = sorted((check.value, check.limit))
+            assert (check.value, check.limit) == (
+                (high, low) if check.name in less_is_worse else (low, high)
+            )
 
     def test_a_number_for_each_class_and_none_of_those_left_out(self) -> None:
         quotas = {CLASSES[-1]: 8}
@@ -119,7 +125,7 @@ class TestHonestGenerator:
         assert json.loads(text)["calibration"]["patients"] == 22
         assert "at most" in document["calibration"]["sentence"]
         assert forbidden_words(text) == []
-        assert {one["outcome"] for one in document["closest"]} <= {"accepted", "copy", "duplicate"}
+        assert {one["outcome"] for one in document["closest"]} <= {"accepted", *CHECKS}
 
     def test_release_carries_no_patient_and_no_seed(self, honest: tuple[Planted, Review]) -> None:
         names = {field.name for field in dataclasses.fields(Release)}
@@ -172,7 +178,10 @@ class TestCopies:
             assert shares[-1] <= bound + 3 * np.sqrt(bound * (1 - bound) / honest)
         assert np.mean(shares) <= 0.08, shares
 
-    @pytest.mark.parametrize("plant", [planted.memoriser, planted.transform_memoriser])
+    @pytest.mark.parametrize(
+        "plant",
+        [planted.memoriser, planted.transform_memoriser, planted.patchwork, planted.blender],
+    )
     def test_memorisers_are_refused(self, plant: Any) -> None:
         verdict = reviewed(plant(TRAINING))
         assert verdict.outcome == "refused"
@@ -355,7 +364,9 @@ class TestSettings:
         settings = PrivacySettings(per_class=7, tries=3, duplicate_limit=0.9)
         policy = settings.policy()
         assert (policy.per_class, policy.tries, policy.duplicate_limit) == (7, 3, 0.9)
-        assert PrivacySettings().policy() == ReleasePolicy(per_class=PrivacySettings().per_class)
+        assert PrivacySettings().policy() == ReleasePolicy(
+            per_class=PrivacySettings().per_class, checks=CHECKS
+        )
 
     def test_a_quota_for_a_class_that_is_not_there(self) -> None:
         with pytest.raises(SettingsError, match=r"privacy\.per_class\.cystt.*\n.*" + CLASSES[0]):

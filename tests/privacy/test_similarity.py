@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import lesion
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import affine_transform, map_coordinates, rotate
 
 from medaug.privacy.pictures import RADIUS, SIDE, Views, disc, resized
 from medaug.privacy.poses import LOW_POSES, SQUARE_POSES, Pose, grid_points, in_square_poses
@@ -16,9 +16,13 @@ GALLERY = Gallery(REAL)
 EVERYBODY = np.ones(len(REAL), dtype=bool)
 
 
-def views(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    both = Views.of(image[None])
-    return both.low[0], both.band[0]
+def views(image: np.ndarray) -> np.ndarray:
+    return Views.of(image[None]).of_one()
+
+
+def zoomed(image: np.ndarray, scale: float) -> np.ndarray:
+    centre = (SIDE - 1) / 2 * (1 - 1 / scale)
+    return affine_transform(image, np.eye(2) / scale, centre, order=3, mode="nearest")
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -53,7 +57,7 @@ def slow_band(band: np.ndarray, real: np.ndarray) -> float:
         for down in range(2 * REACH + 1):
             for right in range(2 * REACH + 1):
                 crop = wide[down : down + SIDE, right : right + SIDE][under]
-                best = max(best, abs(template @ crop) / np.linalg.norm(crop))
+                best = max(best, abs(template @ crop) / np.linalg.norm(crop - crop.mean()))
     return best
 
 
@@ -62,20 +66,21 @@ class TestTwin:
 
     @pytest.mark.parametrize("seed", [101, 102])
     def test_low(self, seed: int) -> None:
-        low, band = views(lesion(seed, "metastasis")[0])
-        found = GALLERY.compare(low, band, EVERYBODY)
-        slow = [slow_low(low, Views.of(real[None]).low[0]) for real in REAL[:3]]
+        looks = views(lesion(seed, "metastasis")[0])
+        found, _ = GALLERY.first_stage(looks, EVERYBODY)
+        slow = [slow_low(looks[0], Views.of(real[None]).low[0]) for real in REAL[:3]]
         for row in range(3):
-            alone = GALLERY.compare(low, band, np.arange(len(REAL)) == row)
-            assert alone.values[0] == pytest.approx(slow[row], abs=2e-5)
-        assert found.values[0] >= max(slow) - 2e-5
+            alone, _ = GALLERY.first_stage(looks, np.arange(len(REAL)) == row)
+            assert alone.values[0] == pytest.approx(slow[row], abs=5e-4)
+        assert found.values[0] >= max(slow) - 5e-4
 
     @pytest.mark.parametrize("seed", [103, 104])
     def test_band(self, seed: int) -> None:
-        low, band = views(lesion(seed, "cyst")[0])
+        looks = views(lesion(seed, "cyst")[0])
         for row in range(2):
-            alone = GALLERY.compare(low, band, np.arange(len(REAL)) == row)
-            assert alone.values[1] == pytest.approx(slow_band(band, GALLERY.band[row]), abs=2e-5)
+            alone, _ = GALLERY.first_stage(looks, np.arange(len(REAL)) == row)
+            slow = slow_band(looks[1], GALLERY.views[row, 1].astype(np.float32))
+            assert alone.values[1] == pytest.approx(slow, abs=2e-5)
 
 
 class TestPoses:
@@ -85,21 +90,30 @@ class TestPoses:
 
     @pytest.mark.parametrize("which", range(8))
     def test_names_what_brings_the_copy_back(self, which: int) -> None:
-        low, band = views(np.ascontiguousarray(in_square_poses(REAL[4])[which]))
-        found = GALLERY.compare(low, band, EVERYBODY)
-        assert found.rows.tolist() == [4, 4]
-        assert found.values == pytest.approx(1, abs=1e-4)
+        looks = views(np.ascontiguousarray(in_square_poses(REAL[4])[which]))
+        found = GALLERY.compare(looks, EVERYBODY)
+        assert found.rows.tolist() == [4] * 4
+        assert found.values == pytest.approx(1, abs=5e-3)
         done = SQUARE_POSES[which]
         back = done.degrees if done.mirrored else -done.degrees % 360
-        assert found.poses == (Pose(done.mirrored, back, 1.0, (0, 0)),) * 2
+        assert found.poses == (Pose(done.mirrored, back, 1.0, (0, 0)),) * 4
 
     def test_finds_a_shift(self) -> None:
         moved = np.pad(REAL[2], 6, mode="edge")[3:67, 12:76]
-        found = GALLERY.compare(*views(moved), EVERYBODY)
-        assert found.rows.tolist() == [2, 2]
-        # Low knows steps of 3 px, band every pixel.
+        found = GALLERY.compare(views(moved), EVERYBODY)
+        assert found.rows.tolist() == [2] * 4
         assert found.poses[1].shift == (-3, 6)
         assert found.poses[0].shift == (-3, 6)
+
+    @pytest.mark.parametrize(("degrees", "scale"), [(7, 1.0), (22, 0.95), (127, 1.06)])
+    def test_fits_a_pose_between_those_of_stage_1(self, degrees: float, scale: float) -> None:
+        """Stage 1 alone sees no copy here; stage 2 finds the angle within its step."""
+        turned = rotate(REAL[3], degrees, reshape=False, order=3, mode="nearest")
+        found = GALLERY.compare(views(zoomed(turned, scale)), EVERYBODY)
+        before, _ = GALLERY.first_stage(views(zoomed(turned, scale)), EVERYBODY)
+        assert found.rows.tolist() == [3] * 4
+        assert found.values[1] > 0.85 > before.values[1] + 0.2
+        assert abs((found.poses[1].degrees + degrees + 180) % 360 - 180) <= 2.5
 
 
 class TestInvariance:
@@ -111,8 +125,8 @@ class TestInvariance:
     )
     def test_contrast_brightness_inversion(self, gain: float, offset: float, seed: int) -> None:
         image = lesion(seed + 500, "cyst")[0]
-        plain = GALLERY.compare(*views(image), EVERYBODY)
-        changed = GALLERY.compare(*views(np.float32(gain) * image + np.float32(offset)), EVERYBODY)
+        plain = GALLERY.compare(views(image), EVERYBODY)
+        changed = GALLERY.compare(views(np.float32(gain) * image + np.float32(offset)), EVERYBODY)
         assert changed.values == pytest.approx(plain.values, abs=1e-3)
 
     @pytest.mark.parametrize("memory_mb", [1, 8, 1000])
@@ -122,15 +136,15 @@ class TestInvariance:
         chunked, whole = Gallery(many, memory_mb), Gallery(many)
         everybody = np.ones(60, dtype=bool)
         assert np.allclose(
-            chunked.compare(*image, everybody).values,
-            whole.compare(*image, everybody).values,
+            chunked.compare(image, everybody).values,
+            whole.compare(image, everybody).values,
             atol=1e-6,
         )
 
     @pytest.mark.parametrize("side", [50, 128, 200])
     def test_other_sizes_are_the_same_picture(self, side: int) -> None:
-        found = GALLERY.compare(*views(resized(REAL[7:8], side)[0]), EVERYBODY)
-        assert found.rows.tolist() == [7, 7]
+        found = GALLERY.compare(views(resized(REAL[7:8], side)[0]), EVERYBODY)
+        assert found.rows.tolist() == [7] * 4
         assert found.values.min() > 0.8
 
 
@@ -140,14 +154,14 @@ class TestWithoutContrast:
     @pytest.mark.parametrize("level", [0.0, 40.0, -1000.0])
     def test_candidate(self, level: float) -> None:
         flat = np.full((SIDE, SIDE), level, np.float32)
-        assert GALLERY.compare(*views(flat), EVERYBODY).values.tolist() == [0, 0]
+        assert GALLERY.compare(views(flat), EVERYBODY).values.tolist() == [0, 0, 0, 0]
 
     def test_gallery(self) -> None:
         gallery = Gallery(np.concatenate([REAL[:3], np.full((1, SIDE, SIDE), 7, np.float32)]))
         only_flat = np.array([False, False, False, True])
-        assert gallery.compare(*views(REAL[0]), only_flat).values.tolist() == [0, 0]
+        assert gallery.compare(views(REAL[0]), only_flat).values.tolist() == [0, 0, 0, 0]
 
 
 def test_nobody_to_compare_with() -> None:
     with pytest.raises(ValueError, match="nothing to compare"):
-        GALLERY.compare(*views(REAL[0]), ~EVERYBODY)
+        GALLERY.compare(views(REAL[0]), ~EVERYBODY)
