@@ -103,12 +103,13 @@ def why_ask(policy: ReleasePolicy, calibration: Calibration, known: bool) -> tup
     if not calibration.look_alikes or not known or policy.look_alikes == "different people":
         return ()
     count = len(calibration.look_alikes)
-    return (
+    sentence = (
         f"{count} real patients look like another one, as if one person stood under two names: "
         "then a copy limit and a split by patient mean nothing. Look at them (review/decision.json "
         "names their rows) and merge them; if they are different people, set "
-        "privacy.look_alikes: different people.",
+        "privacy.look_alikes: different people."
     )
+    return (sentence,)
 
 
 def why_spent(
