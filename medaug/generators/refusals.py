@@ -31,7 +31,7 @@ def refuse_unfit(training: PatchSet, settings: Settings, further: Sequence[Fault
         CohortError: patches are missing, of an unsupported shape, or not finite.
         SettingsError: only settings are at fault.
     """
-    cohort = _class_faults(training) + _shape_faults(training)
+    cohort = _class_faults(training, settings) + _shape_faults(training)
     choices = _batch_faults(training, settings) + _device_faults(settings)
     choices += [*_mask_faults(training, settings), *_size_faults(training, settings), *further]
     if isinstance(settings, RefinerSettings) and training.images.ndim == 5:
@@ -51,18 +51,23 @@ def refuse_unfit(training: PatchSet, settings: Settings, further: Sequence[Fault
         raise SettingsError(*choices)
 
 
-def _class_faults(training: PatchSet) -> list[Fault]:
+def _class_faults(training: PatchSet, settings: Settings) -> list[Fault]:
+    least = 1 if isinstance(settings, RefinerSettings) else settings.min_patients
     counts = np.bincount(training.labels, minlength=len(training.classes))
-    faults = [
-        Fault(
-            f"class {name}",
-            f"{count} training patches",
-            f"at least {MIN_PATCHES}",
-            "add patients that show it, or leave the class out",
-        )
-        for name, count in zip(training.classes, counts, strict=True)
-        if count < MIN_PATCHES
-    ]
+    faults = []
+    for label, (name, patients) in enumerate(training.patients_per_class().items()):
+        patches = int(counts[label])
+        if patches < MIN_PATCHES:
+            came, allowed = f"{patches} training patches", f"at least {MIN_PATCHES}"
+        elif patients < least:
+            came, allowed = (
+                f"{patients} training patients",
+                f"at least generator.min_patients, {least}",
+            )
+        else:
+            continue
+        action = "add patients that show it, or leave the class out"
+        faults.append(Fault(f"class {name}", came, allowed, action))
     return faults or ([] if training.classes else [Fault("training part", "no class at all")])
 
 

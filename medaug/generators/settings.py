@@ -190,6 +190,9 @@ class GeneratorSettings(BaseModel):
         "tuning patients, three judgements in a row; 0 never stops",
     )
 
+    min_patients: int = Field(
+        20, ge=1, description="training patients of a class below which nothing is trained"
+    )
     least_diversity: float = Field(
         0.25,
         ge=0,
@@ -249,7 +252,9 @@ class GeneratorSettings(BaseModel):
         Not where ``init`` lies: its digest is in the identity of the run.
         """
         written = {"checkpoint_every", "log_every", "sample_sheet_every", "device"}
-        return self.model_dump(mode="json", exclude={*written, "least_diversity", "init"})
+        return self.model_dump(
+            mode="json", exclude={*written, "least_diversity", "min_patients", "init"}
+        )
 
 
 class RefinerSettings(BaseModel):

@@ -9,6 +9,7 @@ from medaug.domain import PatchSet
 from medaug.generators.settings import GeneratorSettings
 
 SMALL = {"width": 4, "latent": 8, "batch": 8, "images": 48, "window": (-100, 250)}
+SMALL["min_patients"] = 1
 SMALL["least_diversity"] = 0.0  # six steps teach nothing
 
 

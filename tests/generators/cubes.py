@@ -44,6 +44,7 @@ def balls(count: int = 16, side: int = 32, dims: int = 3, radius_mm: float = 5.3
 def settings(**own: object) -> GeneratorSettings:
     small: dict[str, object] = {"width": 4, "latent": 8, "batch": 4, "images": 16, "device": "cpu"}
     often = {"checkpoint_every": 2, "log_every": 500, "penalty_every": 2, "least_diversity": 0}
+    often |= {"min_patients": 1}
     return GeneratorSettings(
         **{"window": (-100, 250), "outputs": ("image", "mask"), **small, **often, **own}
     )

@@ -42,6 +42,7 @@ def settings(preset: str) -> GeneratorSettings:
     small = {"width": 4, "latent": 8, "batch": 6, "images": 120, "penalty_every": 3}
     often = {"checkpoint_every": 6, "log_every": 4, "device": "cpu"}
     often |= {"judge_every": 5, "memorised_below": 0.0, "least_diversity": 0.0}
+    often |= {"min_patients": 1}
     return GeneratorSettings(preset=preset, window=(-100, 250), **small, **often)
 
 

@@ -21,7 +21,7 @@ PRESETS = {
 def settings(preset: str) -> GeneratorSettings:
     small = {"width": 4, "latent": 8, "batch": 8, "images": 96, "window": (-100, 250)}
     often = {"penalty_every": 3, "log_every": 1, "checkpoint_every": 5, "judge_every": 4}
-    often |= {"device": "cpu", "memorised_below": 0, "least_diversity": 0}
+    often |= {"device": "cpu", "memorised_below": 0, "least_diversity": 0, "min_patients": 1}
     often |= PRESETS[preset]
     return GeneratorSettings(preset=preset, **small, **often)
 

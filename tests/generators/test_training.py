@@ -263,6 +263,16 @@ class TestRefusals:
         with pytest.raises(CohortError, match="1 hold NaN"):
             train_generator(patches, settings(), 0, tmp_path)
 
+    def test_too_few_patients_of_a_class(
+        self, discs: Make, settings: Chosen, tmp_path: Path
+    ) -> None:
+        patches = discs()
+        few = min(patches.patients_per_class().values())
+        with pytest.raises(CohortError, match=f"{few} training patients") as refused:
+            train_generator(patches, settings(min_patients=few + 1), 1, tmp_path)
+        assert f"at least generator.min_patients, {few + 1}" in str(refused.value)
+        assert not any(tmp_path.iterdir())
+
     def test_one_network_per_class_needs_a_batch_in_each(
         self, discs: Make, settings: Chosen, tmp_path: Path
     ) -> None:
