@@ -62,7 +62,10 @@ Devices = Annotated[
     typer.Option(min=1, help="Train in this many processes on each machine, a device for each."),
 ]
 Nodes = Annotated[
-    int, typer.Option(min=1, help="Train on this many machines; see docs/generators for their variables.")
+    int,
+    typer.Option(
+        min=1, help="Train on this many machines; see docs/generators for their variables."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
