@@ -92,11 +92,12 @@ class Learning(Generic[Drawing]):
         """Move the average; its memory grows with the run, so that the first weights fade."""
         decay = min(self._ema, (1 + step) / (10 + step)) if self._ema else 0.0
         now = self._drawing.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(now[name], 1 - decay)
-            else:
-                mean.copy_(now[name])
+        pairs = [(mean, now[name]) for name, mean in self.average.state_dict().items()]
+        means, latest = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(means, latest, 1 - decay)
+        for count, counted in pairs:
+            if not count.is_floating_point():
+                count.copy_(counted)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, average and moments by name."""
