@@ -83,7 +83,9 @@ class Learning(Generic[Drawing]):
         optimiser = self._optimisers[name]
         gradients = self._processes.mean(gradients)
         for weight, gradient in zip(self._networks[name].parameters(), gradients, strict=True):
-            weight.grad = gradient
+            # A fused step goes through memory and asks for no strides: one order for both.
+            alike = gradient.stride() == weight.stride()
+            weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

@@ -51,6 +51,24 @@ def test_the_quicker_convolutions_are_the_same_to_rounding(
         torch.testing.assert_close(plain, quicker)
 
 
+def test_a_gradient_in_another_order_of_memory_moves_the_same_weights(settings: Chosen) -> None:
+    moved = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        pair = Adversaries(32, 2, 2, settings(), 0, CPU)
+        stream = torch.Generator().manual_seed(1)
+        gradients = [
+            torch.randn(weight.shape, generator=stream)
+            for weight in pair.discriminator.parameters()
+        ]
+        pair.learning.apply(
+            "discriminator",
+            [g.contiguous(memory_format=layout) if g.ndim == 4 else g for g in gradients],
+        )
+        moved.append([weight.detach().contiguous() for weight in pair.discriminator.parameters()])
+    for one, other in zip(*moved, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 @pytest.mark.parametrize("preset", ["small-data", "conditional", "radford-2015"])
 def test_half_precision_moves_full_weights_about_as_full_precision_does(
     preset: str, settings: Chosen
