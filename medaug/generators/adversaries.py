@@ -4,11 +4,12 @@ All chance in step *t* comes from a stream that is a function of the seed and *t
 continues from a checkpoint therefore has no generator state to restore, and draws what an
 unbroken run would have drawn.
 
-Where no two patches of a batch mix in the discriminator, one pass of it serves both networks: the
-logit of a patch depends on that patch alone, so that what the generator needs is the gradient
-that the discriminator's loss sends to a generated patch, times the ratio of the two losses'
-slopes at its logit. Both are then updated from the same state, at three quarters of the
-work of taking turns. With batch normalisation they take turns.
+Both networks are updated from the same state, so that one pass of the discriminator over real and
+generated patches serves both. Where no two patches of a batch mix in it, the logit of a patch
+depends on that patch alone: what the generator needs is the gradient that the discriminator's
+loss sends to a generated patch, times the ratio of the two losses' slopes at its logit. That is
+three quarters of the work of taking turns. With batch normalisation the patches mix, and the
+generator's gradient is sent back through the same pass once more: five sixths of it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from medaug.generators.learning import Learning, make_ready
 from medaug.generators.losses import Loss, discriminator_loss, generator_loss, gradient_penalty
 from medaug.generators.networks import Discriminator, Generator
 from medaug.generators.processes import ALONE, Processes
+from medaug.generators.running import compiled, halved
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.sizes import draw_sizes
 
@@ -76,17 +78,21 @@ class Adversaries:
         self.learning = Learning(
             "generator", self.generator, self.discriminator, settings, processes
         )
-        # (probability of an augmentation, sum of the overfitting seen since it last changed)
-        self.augment = torch.tensor([settings.augment, 0.0], dtype=torch.float64)
+        self._halved = halved(settings, device)
+        if compiled(settings, device):
+            self.generator.compile()
+            self.discriminator.compile()
+        # Probability of an augmentation, and the overfitting seen since it last changed. The
+        # latter is summed where it is seen: a GPU is not waited for in every step.
+        self.augment = settings.augment
+        self._overfitting = torch.zeros((), dtype=torch.float64, device=device)
 
     @property
     def average(self) -> Generator:
         """The averaged generator."""
         return self.learning.average
 
-    def step(
-        self, step: int, real: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> tuple[float, float]:
+    def step(self, step: int, real: Tensor, labels: Tensor, rng: np.random.Generator) -> Tensor:
         """One update of the discriminator and, once in ``discriminator_steps``, of the generator.
 
         Args:
@@ -98,29 +104,32 @@ class Adversaries:
             rng: all chance of this step.
 
         Returns:
-            The losses of the discriminator (without penalties) and of the generator, each
-            before its update.
+            (2,) on the device: the losses of the discriminator (without penalties) and of the
+            generator, both before the update.
         """
         drawn = latents(len(real) * self._processes.size, self.settings, rng)
         noise = self._processes.part(torch.from_numpy(drawn)).to(self.device)
-        fake = self.generator(noise, labels)
+        with self._casting():
+            fake = self.generator(noise, labels)
         mixes = self.settings.discriminator_norm == "batch"
-        play = self._in_turns if mixes else self._together
-        losses = play(step, real, fake, labels, rng)
+        play = self._mixing if mixes else self._together
+        losses = play(step, real, fake.float(), labels, rng)
         self.learning.follow(step)
         return losses
 
     def _together(
         self, step: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> tuple[float, float]:
+    ) -> Tensor:
+        """Every patch is judged alone: one way back through the discriminator serves both."""
         settings = self.settings
         drawn = self._augmented(torch.cat([real, fake]), rng, 2)
         images = drawn.detach().requires_grad_()
-        logits = self.discriminator(images, torch.cat([labels, labels]))
+        penalised = settings.penalty > 0 and step % settings.penalty_every == 0
+        logits = self._judged(images, torch.cat([labels, labels]), eagerly=penalised)
         loss_d, slope_d = _slope(discriminator_loss, settings.loss, logits)
         loss_g, slope_g = _slope(generator_loss, settings.loss, logits)
         weights = list(self.discriminator.parameters())
-        if settings.penalty > 0 and step % settings.penalty_every == 0:
+        if penalised:
             penalty, gradient = gradient_penalty(logits, images)
             # The mean over real and fake together is half the sum of R1 and R2.
             weight = 2 * settings.penalty * settings.penalty_every
@@ -137,27 +146,37 @@ class Adversaries:
         if self._moves_generator(step):
             of_generator = list(self.generator.parameters())
             self.learning.apply("generator", torch.autograd.grad(drawn, of_generator, pull))
-        return loss_d, loss_g
+        return torch.stack([loss_d, loss_g])
 
-    def _in_turns(
+    def _mixing(
         self, step: int, real: Tensor, fake: Tensor, labels: Tensor, rng: np.random.Generator
-    ) -> tuple[float, float]:
-        """The discriminator, then the generator; batch statistics never mix real and fake."""
-        loss = self.settings.loss
-        images = self._augmented(torch.cat([real, fake.detach()]), rng, 2).chunk(2)
-        loss_d = discriminator_loss(loss, *(self.discriminator(half, labels) for half in images))
+    ) -> Tensor:
+        """Patches of a batch mix: a way back for each network. Real and fake never mix."""
+        true, drawn = self._augmented(torch.cat([real, fake]), rng, 2).chunk(2)
+        logits = torch.cat([self._judged(half, labels) for half in (true.detach(), drawn)])
+        loss_d, slope_d = _slope(discriminator_loss, self.settings.loss, logits)
+        loss_g, slope_g = _slope(generator_loss, self.settings.loss, logits)
+        moves = self._moves_generator(step)
         weights = list(self.discriminator.parameters())
-        self.learning.apply("discriminator", torch.autograd.grad(loss_d, weights))
-        fake_logits = self.discriminator(self._augmented(fake, rng), labels)
-        real_logits = fake_logits
-        if loss == "relativistic":
-            with torch.no_grad():
-                real_logits = self.discriminator(self._augmented(real, rng), labels)
-        loss_g = generator_loss(loss, real_logits, fake_logits)
-        if self._moves_generator(step):
+        gradients = torch.autograd.grad(logits, weights, slope_d, retain_graph=moves)
+        self._adapt(step, logits.detach())
+        if moves:
             weights = list(self.generator.parameters())
-            self.learning.apply("generator", torch.autograd.grad(loss_g, weights))
-        return loss_d.item(), loss_g.item()
+            self.learning.apply("generator", torch.autograd.grad(logits, weights, slope_g))
+        self.learning.apply("discriminator", gradients)
+        return torch.stack([loss_d, loss_g])
+
+    def _judged(self, images: Tensor, labels: Tensor, eagerly: bool = False) -> Tensor:
+        """Logits (n,) float32; ``eagerly`` where a gradient will itself be derived."""
+        # A compiled graph can be derived once only.
+        judge = self.discriminator.forward if eagerly else self.discriminator
+        with self._casting():
+            logits: Tensor = judge(images, labels)
+        return logits.float()
+
+    def _casting(self) -> torch.autocast:
+        """Half of the digits for products and sums of them, where that was chosen."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._halved)
 
     def _moves_generator(self, step: int) -> bool:
         """Whether both networks are updated in this step, or the discriminator alone."""
@@ -173,22 +192,21 @@ class Adversaries:
             return
         real, fake = logits.chunk(2)
         (overfitting,) = self._processes.mean([(real - fake).sign().mean()])
-        self.augment[1] += overfitting.double().cpu()
+        self._overfitting += overfitting
         if (step + 1) % _ADAPT_EVERY == 0:
-            too_well = self.augment[1] / _ADAPT_EVERY > self.settings.augment_target
+            too_well = self._overfitting.item() / _ADAPT_EVERY > self.settings.augment_target
             stride = _ADAPT_EVERY * len(real) * self._processes.size / _ADAPT_OVER
-            self.augment[0] += stride if too_well else -stride
-            self.augment[0].clamp_(0, MOST_AUGMENT)
-            self.augment[1] = 0
+            changed = self.augment + (stride if too_well else -stride)
+            self.augment = min(max(changed, 0.0), MOST_AUGMENT)
+            self._overfitting.zero_()
 
     def _augmented(self, images: Tensor, rng: np.random.Generator, groups: int = 1) -> Tensor:
         """Augment ``groups`` parts of a batch (groups * patch, …), drawn for the whole batch."""
-        probability = self.augment[0].item()
-        if not probability:
+        if not self.augment:
             return images
         side, dims = images.shape[-1], images.ndim - 2
         count = len(images) * self._processes.size
-        what = augmentation.draw(count, side, probability, rng, dims)
+        what = augmentation.draw(count, side, self.augment, rng, dims)
         what = replace(
             what, **{name: self._processes.part(of, groups) for name, of in vars(what).items()}
         )
@@ -196,12 +214,14 @@ class Adversaries:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that the next step depends on, by name."""
-        return {**self.learning.state(), "augment": self.augment}
+        augment = torch.tensor([self.augment, self._overfitting.item()], dtype=torch.float64)
+        return {**self.learning.state(), "augment": augment}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up what `state` gave."""
         self.learning.restore(tensors)
-        self.augment = tensors["augment"].clone()
+        self.augment = tensors["augment"][0].item()
+        self._overfitting.fill_(tensors["augment"][1])
 
 
 def _each(factors: Tensor, images: Tensor) -> Tensor:
@@ -211,7 +231,7 @@ def _each(factors: Tensor, images: Tensor) -> Tensor:
 
 def _slope(
     loss_of: Callable[[Loss, Tensor, Tensor], Tensor], loss: Loss, logits: Tensor
-) -> tuple[float, Tensor]:
+) -> tuple[Tensor, Tensor]:
     """A loss and its derivative (n,) by the logits of real patches, then of fake ones.
 
     A slope of nothing is held at a trifle, so that a ratio of two is always a number.
@@ -219,4 +239,4 @@ def _slope(
     at = logits.detach().requires_grad_()
     value = loss_of(loss, *at.chunk(2))
     (slope,) = torch.autograd.grad(value, at)
-    return value.item(), slope.where(slope.abs() > _TRIFLE, _TRIFLE)
+    return value.detach(), slope.where(slope.abs() > _TRIFLE, _TRIFLE)

@@ -73,10 +73,11 @@ def draw(
 
     rows = _mirrored(np.arange(side) + shift[:, -2:-1], side)
     columns = _mirrored(np.arange(side) + shift[:, -1:], side)
-    rows = np.where(turns & 1, side - 1 - rows, rows)[:, :, None]
-    columns = np.where(turns & 2, side - 1 - columns, columns)[:, None, :]
-    transposed = (turns & 4 != 0)[:, :, None]
-    source = np.where(transposed, columns * side + rows, rows * side + columns)
+    rows = np.where(turns & 1, side - 1 - rows, rows)
+    columns = np.where(turns & 2, side - 1 - columns, columns)
+    transposed = turns & 4 != 0
+    down, across = np.where(transposed, 1, side), np.where(transposed, side, 1)
+    source = (rows * down)[:, :, None] + (columns * across)[:, None, :]
     if dims == 3:
         slices = _mirrored(np.arange(side) + shift[:, :1], side)
         slices = np.where(turns & 8, side - 1 - slices, slices)

@@ -83,7 +83,9 @@ class Learning(Generic[Drawing]):
         optimiser = self._optimisers[name]
         gradients = self._processes.mean(gradients)
         for weight, gradient in zip(self._networks[name].parameters(), gradients, strict=True):
-            weight.grad = gradient
+            # A fused step goes through memory and asks for no strides: one order for both.
+            alike = gradient.stride() == weight.stride()
+            weight.grad = gradient if alike else torch.empty_like(weight).copy_(gradient)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 
@@ -92,11 +94,12 @@ class Learning(Generic[Drawing]):
         """Move the average; its memory grows with the run, so that the first weights fade."""
         decay = min(self._ema, (1 + step) / (10 + step)) if self._ema else 0.0
         now = self._drawing.state_dict()
-        for name, mean in self.average.state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(now[name], 1 - decay)
-            else:
-                mean.copy_(now[name])
+        pairs = [(mean, now[name]) for name, mean in self.average.state_dict().items()]
+        means, latest = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+        torch._foreach_lerp_(means, latest, 1 - decay)
+        for count, counted in pairs:
+            if not count.is_floating_point():
+                count.copy_(counted)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, average and moments by name."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from medaug.generators import thin
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.sizes import sizes_of
 
@@ -153,7 +154,12 @@ def initialise(network: nn.Module, stream: torch.Generator) -> None:
 
 
 def place(network: nn.Module, device: torch.device) -> None:
-    """Move to ``device``, channels last in memory: on CPU a sixth faster, in 3-D about twice."""
+    """Move to ``device``, channels last in memory: on CPU a sixth faster, in 3-D about twice.
+
+    On CPU in 2-D the convolutions beside the patch are exchanged for their quicker forms too.
+    """
     cubes = any(weight.ndim == 5 for weight in network.parameters())
     layout = torch.channels_last_3d if cubes else torch.channels_last
     network.to(device, memory_format=layout)  # type: ignore[call-overload] # no stub
+    if device.type == "cpu" and not cubes and isinstance(network, Generator | Discriminator):
+        thin.exchange(network.rungs)

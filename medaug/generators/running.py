@@ -19,6 +19,7 @@ from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
 logger = logging.getLogger(__name__)
 Opened = TypeVar("Opened")
+_SHARE = 0.25
 
 
 def completed(
@@ -63,6 +64,30 @@ def device_of(
     if settings.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(settings.device)
+
+
+def halved(settings: GeneratorSettings, device: torch.device) -> bool:
+    """Whether the networks compute in bfloat16 where that is enough; weights stay in float32."""
+    asked = settings.precision
+    return asked == "bf16" or (asked == "auto" and device.type == "cuda")
+
+
+def compiled(settings: GeneratorSettings, device: torch.device) -> bool:
+    """Whether the networks are compiled, which on a CPU takes a C++ compiler."""
+    return device.type == "cuda" if settings.compile == "auto" else settings.compile
+
+
+def stays(patches: Tensor, device: torch.device) -> bool:
+    """Whether patches can lie on ``device`` all the time: in a quarter of its free memory."""
+    if device.type != "cuda":
+        return True
+    free, _ = torch.cuda.mem_get_info(device)
+    return patches.nbytes <= free * _SHARE
+
+
+def reads_each_step(device: torch.device) -> bool:
+    """Whether figures are read after every step: on a GPU that would be to wait for it."""
+    return device.type == "cpu"
 
 
 def warned(notes: Iterable[str | None]) -> list[str]:

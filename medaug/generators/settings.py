@@ -205,6 +205,16 @@ class GeneratorSettings(BaseModel):
     log_every: int = Field(50, ge=1, description="steps between lines of training.jsonl")
     sample_sheet_every: int = Field(500, ge=1, description="steps between sample sheets")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where to train")
+    precision: Literal["auto", 32, "bf16"] = Field(
+        "auto",
+        description="float32, or bfloat16 for the networks' products with weights in float32; "
+        "auto: bf16 on a GPU, 32 on a CPU",
+    )
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="compile the networks, which takes a C++ compiler on a CPU; "
+        "auto: on a GPU only",
+    )
 
     @field_validator("outputs")
     @classmethod

@@ -15,7 +15,7 @@ import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,14 @@ from medaug.generators.masks import channels_of, from_channels, image_of, to_cha
 from medaug.generators.networks import Generator
 from medaug.generators.processes import ALONE, Processes
 from medaug.generators.refusals import refuse_unfit
-from medaug.generators.running import completed, device_of, refuse_not_finite, warned
+from medaug.generators.running import (
+    completed,
+    device_of,
+    reads_each_step,
+    refuse_not_finite,
+    stays,
+    warned,
+)
 from medaug.generators.settings import GeneratorSettings
 from medaug.generators.sizes import joined, laws_of, shown_diameters
 from medaug.generators.trained import TrainedGenerator, draw, load_generator, save_generator
@@ -125,6 +132,15 @@ class _Game:
     sizes: Tensor | None
     chance: NDArray[np.float64]
 
+    def on(self, device: torch.device) -> _Game:
+        """The same where it is shown, if it has room there."""
+        if not stays(self.images, device):
+            return self
+        sizes = None if self.sizes is None else self.sizes.to(device)
+        return replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), sizes=sizes
+        )
+
     @classmethod
     def of(
         cls,
@@ -143,8 +159,14 @@ class _Game:
         images = to_channels(training.select(rows), settings, window)
         return cls(classes, torch.from_numpy(images), torch.from_numpy(labels), sizes, chance)
 
+    def of_class(self, label: int) -> NDArray[np.float32]:
+        """The images of one class."""
+        images: NDArray[np.float32] = self.images[self.labels == label].cpu().numpy()
+        return images
+
     def shown(self, count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.from_numpy(rng.choice(len(self.images), count, p=self.chance))
+        rows = rows.to(self.images.device)
         if self.sizes is None:
             return self.images[rows], self.labels[rows]
         return self.images[rows], joined(self.labels[rows], self.sizes[rows])
@@ -173,14 +195,17 @@ class _Run:
         self._witness = None if asked is None else Witness(training, asked, self._window)
         every = tuple(range(len(training.classes)))
         groups = [(label,) for label in every] if settings.one_per_class else [every]
-        self._games = [_Game.of(training, group, settings, self._window) for group in groups]
+        self._games = [
+            _Game.of(training, group, settings, self._window).on(self._device) for group in groups
+        ]
         self._steps = math.ceil(settings.images / settings.batch / len(self._games))
         # What changes from step to step, all of it in the checkpoint:
         self._done = 0
         self._finished: list[dict[str, Tensor]] = []
-        self._losses: list[tuple[float, float]] = []  # since the last line of figures
+        self._losses: list[Tensor] = []  # (2,) of D and G, since the last line of figures
         self._kept: list[int] = []  # of each finished game, the step whose weights were kept
         self._left_out = 0  # steps that were not needed
+        self._last_losses = ""  # as they were last read
         self._best = Best()
         self._adversaries = self._fresh_adversaries()
         self._restore()
@@ -215,7 +240,7 @@ class _Run:
         progress.advance(self._done)
         began, since, first = time.perf_counter(), self._done, self._processes.first
         while self._done < total:
-            loss_d, loss_g = self._step()
+            self._step()
             last = self._done % self._steps == 0
             judged = self._done % settings.judge_every == 0 or last
             evidence = self._judge() if judged else None
@@ -233,11 +258,10 @@ class _Run:
                 since += rest
             if self._done % settings.checkpoint_every == 0:
                 self._save()
-            progress.advance(1 + rest, f"loss D {loss_d:.2f}, G {loss_g:.2f}")
+            progress.advance(1 + rest, self._last_losses)
         self._write()
 
-    def _step(self) -> tuple[float, float]:
-        """Take one step; gives the discriminator's and the generator's loss."""
+    def _step(self) -> None:
         game, settings = self._game, self._settings
         # Streams of lengths 2 and 3 differ, as the last number here is never 0.
         rng = np.random.default_rng((self._seed, len(self._finished), self._done + 1))
@@ -245,12 +269,22 @@ class _Run:
         own = self._adversaries.step(
             self._done % self._steps, images.to(self._device), labels.to(self._device), rng
         )
-        mean = torch.tensor(own, dtype=torch.float64)
-        loss_d, loss_g = losses = tuple(self._processes.mean([mean])[0].tolist())
+        self._losses += self._processes.mean([own.double()])
         self._done += 1
-        self._losses.append(losses)
-        refuse_not_finite([torch.tensor(losses)], "the loss", self._done)
-        return loss_d, loss_g
+        if reads_each_step(self._device):
+            self._read_losses()
+
+    def _read_losses(self) -> NDArray[np.float64]:
+        """(step, 2) since the last line of figures.
+
+        Raises:
+            SettingsError: one of them is not finite.
+        """
+        losses = torch.stack(self._losses).cpu()
+        refuse_not_finite([losses], "the loss", self._done)
+        loss_d, loss_g = losses[-1].tolist()
+        self._last_losses = f"loss D {loss_d:.2f}, G {loss_g:.2f}"
+        return losses.numpy()
 
     def _judge(self) -> Evidence | None:
         """What the tuning patients say of the averaged weights, which are kept if the best."""
@@ -283,7 +317,7 @@ class _Run:
         return rest
 
     def _log(self, images_per_second: float, evidence: Evidence | None) -> None:
-        loss_d, loss_g = np.mean(self._losses, axis=0)
+        loss_d, loss_g = self._read_losses().mean(axis=0)
         self._losses = []
         if not self._processes.first:
             return
@@ -293,7 +327,7 @@ class _Run:
             "images": self._shown,
             "loss_d": float(loss_d),
             "loss_g": float(loss_g),
-            "augment": round(self._adversaries.augment[0].item(), 4),
+            "augment": round(self._adversaries.augment, 4),
             "images_per_second": round(images_per_second, 1),
             "diversity": {label: generated for label, (generated, _) in diversities.items()},
             "diversity_real": {label: real for label, (_, real) in diversities.items()},
@@ -312,7 +346,9 @@ class _Run:
         return {
             self._training.classes[label]: (
                 generated_diversity(network, condition, self._settings),
-                diversity(image_of(game.images[game.labels == condition].numpy(), self._settings)),
+                diversity(
+                    image_of(game.images[game.labels == condition].cpu().numpy(), self._settings)
+                ),
             )
             for condition, label in enumerate(game.classes)
         }
@@ -327,6 +363,8 @@ class _Run:
         }
 
     def _save(self) -> None:
+        if self._losses:
+            self._read_losses()
         tensors = {f"now.{name}": value for name, value in self._adversaries.state().items()}
         for index, weights in enumerate(self._finished):
             tensors |= {f"{index}.{name}": value for name, value in weights.items()}
@@ -335,7 +373,7 @@ class _Run:
             return
         tensors |= {f"best.{name}": value for name, value in self._best.state().items()}
         tensors["kept"] = torch.tensor([self._left_out, *self._kept])
-        tensors["losses"] = torch.tensor(self._losses, dtype=torch.float64).reshape(-1, 2)
+        tensors["losses"] = torch.stack(self._losses) if self._losses else torch.zeros(0, 2)
         checkpoint.save(self._folder, self._identity, self._done, tensors)
 
     def _restore(self) -> None:
@@ -348,7 +386,7 @@ class _Run:
             ]
             self._left_out, *self._kept = found.tensors["kept"].tolist()
             self._best = Best.restored(checkpoint.below("best.", found.tensors))
-            self._losses = [(d, g) for d, g in found.tensors["losses"].tolist()]
+            self._losses = list(found.tensors["losses"].to(self._device))
             if len(self._finished) < len(self._games):
                 self._adversaries = self._fresh_adversaries()
                 self._adversaries.restore(checkpoint.below("now.", found.tensors))
@@ -392,7 +430,7 @@ class _Run:
         for game, weights in zip(self._games, self._finished, strict=True):
             network.load_state_dict(weights)
             for condition, label in enumerate(game.classes):
-                real = game.images[game.labels == condition].numpy()
+                real = game.of_class(condition)
                 name = self._training.classes[label]
                 kept[name] = measured(network, condition, self._settings, real)
         return kept

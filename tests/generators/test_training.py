@@ -144,10 +144,10 @@ def test_classes_are_shown_equally_often(
     few = np.r_[np.flatnonzero(patches.labels == 0), np.flatnonzero(patches.labels == 1)[:6]]
     seen = np.zeros(2)
 
-    def watch(self: object, step: int, real: object, labels: torch.Tensor, rng: object) -> tuple:
+    def watch(self: object, step: int, real: object, labels: torch.Tensor, rng: object) -> object:
         del self, step, real, rng
         np.add.at(seen, labels.numpy(), 1)
-        return 0.0, 0.0
+        return torch.zeros(2)
 
     monkeypatch.setattr(adversaries.Adversaries, "step", watch)
     train_generator(patches.select(few), settings(images=4000), 0, tmp_path)
