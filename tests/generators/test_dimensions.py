@@ -96,8 +96,8 @@ class TestCubes:
 
 @pytest.mark.slow
 def test_it_learns_balls(tmp_path: Path) -> None:
-    """200 steps of 8 cubes: dark in the middle, bright in the corners, a mask on what is dark."""
-    chosen = cubes.settings(width=8, images=1600, batch=8, penalty_every=8, checkpoint_every=500)
+    """300 steps of 8 cubes: dark in the middle, bright in the corners, a mask on what is dark."""
+    chosen = cubes.settings(width=8, images=2400, batch=8, penalty_every=8, checkpoint_every=500)
     patches = cubes.balls(60, radius_mm=9.0)
     drawn = train_generator(patches, chosen, 0, tmp_path).draw("cyst", range(24))
     assert drawn.images[:, 0, 14:18, 14:18, 14:18].mean() < 50

@@ -119,7 +119,7 @@ class TestADrawnMask:
         seeds = [*range(40), 2**40]
         together = taught.draw("cyst", seeds)
         assert together.masks is not None
-        assert len({mask.tobytes() for mask in together.masks}) > 5
+        assert len({mask.tobytes() for mask in together.masks}) > 2
         for at in (0, 17, 31, 32, 40):
             alone = taught.draw("cyst", [seeds[at]])
             np.testing.assert_array_equal(alone.images[0], together.images[at])
