@@ -38,7 +38,7 @@ from medaug.privacy.pictures import Floats, Views, planes
 from medaug.privacy.poses import Pose
 from medaug.privacy.refinement import CHANNELS
 from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities
-from medaug.privacy.threads import one_thread
+from medaug.privacy.threads import beside
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
@@ -111,12 +111,14 @@ class CopyDetector:
         galleries: one per plane (`pictures.planes`); a copy of one plane is a copy.
         centres: (channel,) median of atanh(similarity) over training patients.
         spreads: (channel,) from there to the 90 % quantile.
+        at_once: how many comparisons the memory holds beside one another.
     """
 
     galleries: tuple[Gallery, ...]
     centres: NDArray[np.float64]
     spreads: NDArray[np.float64]
     calibration: Calibration
+    at_once: int = 1
 
     @classmethod
     def fit(
@@ -144,20 +146,20 @@ class CopyDetector:
         _refuse_unusable(training, calibration)
         _refuse_memory(training, memory_mb)
         looked_at = planes(training.images)
-        left = memory_mb - _needed_mb(training)
-        galleries = tuple(Gallery(looked_at[:, at], left) for at in range(looked_at.shape[1]))
+        at_once = (memory_mb - _needed_mb(training)) // _LEAST_MB
+        galleries = tuple(Gallery(looked_at[:, at], _LEAST_MB) for at in range(looked_at.shape[1]))
         known, held_out = _some(training), _some(calibration)
         ticker = progress or Silent()
         ticker.start("calibrating the copy check", len(known.rows) + len(held_out.rows))
         owners = training.patient_index
         strangers = [owners != owners[row] for row in known.rows]
-        left_out = _compare(galleries, known.patches.images, strangers, ticker)
-        fresh = _compare(galleries, held_out.patches.images, None, ticker)
+        left_out = _compare(galleries, known.patches.images, strangers, at_once, ticker)
+        fresh = _compare(galleries, held_out.patches.images, None, at_once, ticker)
         likeness = _per_patient(known.patches, _atanh(left_out))
         centres = np.median(likeness, axis=0)
         spreads = np.quantile(likeness, _UPPER, axis=0) - centres
         _refuse_no_spread(spreads)
-        detector = cls(galleries, centres, spreads, _NOT_YET)
+        detector = cls(galleries, centres, spreads, _NOT_YET, at_once)
         looks, scores = [], []
         for name, part, found in (("training", known, left_out), ("calibration", held_out, fresh)):
             scored = detector._scored(found)
@@ -176,7 +178,8 @@ class CopyDetector:
         """
         if not np.isfinite(images).all():
             raise ValueError("NaN or infinity cannot be scored")
-        return self._scored(_compare(self.galleries, images, None, progress or Silent()))
+        ticker = progress or Silent()
+        return self._scored(_compare(self.galleries, images, None, self.at_once, ticker))
 
     def _scored(self, found: list[Similarities]) -> CopyScores:
         if not found:
@@ -230,19 +233,26 @@ def _compare(
     galleries: tuple[Gallery, ...],
     images: Floats,
     strangers: list[NDArray[np.bool_]] | None,
+    at_once: int,
     progress: Progress,
 ) -> list[Similarities]:
     """Best similarities of each image over its planes."""
     everyone = np.full(galleries[0].count, True)
+    pictures = planes(images)
+
+    def one(row: int) -> Similarities:
+        others = everyone if strangers is None else strangers[row]
+        return _highest(
+            [
+                gallery.compare(Views.of(picture[None]).of_one(), others)
+                for gallery, picture in zip(galleries, pictures[row], strict=True)
+            ]
+        )
+
     found = []
-    with one_thread():
-        for row, image in enumerate(planes(images)):
-            others = everyone if strangers is None else strangers[row]
-            per_channel = []
-            for gallery, picture in zip(galleries, image, strict=True):
-                per_channel.append(gallery.compare(Views.of(picture[None]).of_one(), others))
-            found.append(_highest(per_channel))
-            progress.advance()
+    for similar in beside(one, len(pictures), at_once):
+        found.append(similar)
+        progress.advance()
     return found
 
 

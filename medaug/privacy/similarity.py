@@ -42,15 +42,15 @@ from medaug.privacy.refinement import (
     Real,
     Start,
     at_shifts,
-    norms_at_shifts,
+    inverse_norms,
     refined,
     transform,
 )
 
 SHORTLIST = 6
 _FREQUENCIES = SIDE * (SIDE // 2 + 1)
-# Three half-precision views, two of them sampled, the spectrum.
-BYTES_EACH = 3 * 2 * SIDE * SIDE + 2 * 4 * 177 + 4 * _FREQUENCIES
+# Three half-precision views, their lengths at each shift, two of them sampled, the spectrum.
+BYTES_EACH = 3 * 2 * SIDE * SIDE + 3 * 4 * (2 * REACH + 1) ** 2 + 2 * 4 * 177 + 4 * _FREQUENCIES
 
 # A shift keeps the power spectrum and a half turn mirrors it: four of the square's poses differ.
 _SPECTRAL_POSES = [0, 1, 4, 5]
@@ -78,10 +78,12 @@ class Gallery:
         self.count = count
         # Half precision: an error of a thousandth where alike and not alike differ by tenths.
         self.views = np.empty((count, 3, SIDE, SIDE), np.float16)
+        self.inverse = np.empty((count, 3, 2 * REACH + 1, 2 * REACH + 1), np.float32)
         spectra = np.empty((count, _FREQUENCIES), np.float32)
         for row, picture in enumerate(pictures):
             views = Views.of(picture[None])
             self.views[row] = views.of_one()
+            self.inverse[row] = inverse_norms(self.views[row].astype(np.float32))
             spectra[row] = _log_spectra(views.band)[0]
         self.low, self.wide = (self._sampled(kind) for kind in (0, 2))
         self.typical_spectrum = spectra.mean(axis=0)
@@ -138,7 +140,7 @@ class Gallery:
         return best, list(dict.fromkeys(unmoved))
 
     def _real(self, row: int) -> Real:
-        return Real(self.views[row].astype(np.float32))
+        return Real(self.views[row].astype(np.float32), self.inverse[row])
 
     def _starts(
         self, view: Floats, real: Floats, others: NDArray[np.bool_]
@@ -171,9 +173,7 @@ class Gallery:
         values, poses = [], []
         for row in rows:
             view = self.views[row, 1].astype(np.float32)
-            norms = norms_at_shifts(view)
-            inverse = np.where(norms > 0, 1 / np.maximum(norms, 1e-6), 0)
-            alike = np.abs(at_shifts(spectra * transform(view))) * inverse
+            alike = np.abs(at_shifts(spectra * transform(view))) * self.inverse[row, 1]
             square, down, right = np.unravel_index(np.argmax(alike), alike.shape)
             values.append(alike[square, down, right])
             shift = (int(down) - REACH, int(right) - REACH)

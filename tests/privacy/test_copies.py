@@ -7,7 +7,7 @@ import pytest
 from planted import ALTERATIONS, altered, lesion, patients
 
 from medaug.errors import CohortError
-from medaug.privacy.copies import CopyDetector
+from medaug.privacy.copies import LOOK_ALIKE, CopyDetector, _calibrated
 
 TRAINING = patients(range(60))
 CALIBRATION = patients(range(1000, 1060))
@@ -50,9 +50,13 @@ class TestNewPatients:
         # Were the bound true with equality, more would come in one of 100 draws.
         assert rejected <= 100 * detector.calibration.bound + 6
 
-    def test_limit_is_the_smaller(self, detector: CopyDetector) -> None:
-        found = detector.calibration
-        assert found.limit == min(found.held_out_limit, found.leave_one_out_limit)
+    @pytest.mark.parametrize(("outliers", "lowered"), [(1, False), (10, True)])
+    def test_limit_is_lowered_only_beyond_chance(self, outliers: int, lowered: bool) -> None:
+        left_out = np.linspace(-2, 2, 60)
+        fresh = np.where(np.arange(60) < outliers, 7.0, left_out)
+        found = _calibrated(fresh, left_out, (), 0.05)
+        assert (found.held_out_limit, found.leave_one_out_limit) == (7, 2)
+        assert (found.limit, found.above) == ((2, 10) if lowered else (7, 0))
 
     @pytest.mark.slow
     def test_promise_over_many_cohorts(self) -> None:
@@ -87,8 +91,9 @@ class TestLimit:
         twin = CALIBRATION.images.copy()
         twin[3] = altered(TRAINING.images[9], "mirrored", 0)
         misled = CopyDetector.fit(TRAINING, dataclasses.replace(CALIBRATION, images=twin))
-        assert misled.calibration.held_out_limit > 50
-        assert misled.calibration.limit < 2 * detector.calibration.limit
+        assert [one.row for one in misled.calibration.look_alikes] == [3]
+        assert misled.calibration.limit < LOOK_ALIKE
+        assert misled.calibration.limit <= detector.calibration.limit
         assert misled.calibration.above >= 1
 
 
