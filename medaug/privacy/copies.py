@@ -4,7 +4,9 @@ The more alike a candidate is to its nearest training patch, the higher its scor
 new people are by nature is learned from real patients, and the limit is set on patients who are not
 in the training part. Nothing about the limit comes from the candidates.
 
-- score of a patch = max over channels of (atanh(similarity) − median) / spread, where the spread is
+- what is measured of a patch: the similarity (atanh of it) in each channel, and in three of them
+  the lead (`similarity.lead`): how far the nearest patient is ahead of the next ones.
+- score of a patch = max over these of (value − median) / spread, where the spread is
   the distance from the median to the 90 % quantile. Both come from the training patients, each
   compared with all *other* training patients. (The upper tails of the channels differ by a factor
   of
@@ -37,8 +39,8 @@ from medaug.privacy.limits import FEWEST_PATIENTS, disagree, limit_of, share_abo
 from medaug.privacy.pictures import Floats, Views, planes
 from medaug.privacy.poses import Pose
 from medaug.privacy.refinement import CHANNELS
-from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities
-from medaug.privacy.threads import one_thread
+from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities, fisher
+from medaug.privacy.threads import beside
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
@@ -47,8 +49,8 @@ _UPPER = 0.9
 # For one comparison beside the galleries.
 _LEAST_MB = 48
 
-# atanh of the highest similarity that float32 tells from 1.
-_NEARLY_ONE = 1 - 1e-6
+# The channels in which the lead over other patients counts beside the similarity itself.
+_LEADING = tuple(CHANNELS.index(name) for name in ("low", "band", "local"))
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,16 @@ class CopyDetector:
 
     Attributes:
         galleries: one per plane (`pictures.planes`); a copy of one plane is a copy.
-        centres: (channel,) median of atanh(similarity) over training patients.
-        spreads: (channel,) from there to the 90 % quantile.
+        centres: (measure,) median over training patients.
+        spreads: (measure,) from there to the 90 % quantile.
+        at_once: how many comparisons the memory holds beside one another.
     """
 
     galleries: tuple[Gallery, ...]
     centres: NDArray[np.float64]
     spreads: NDArray[np.float64]
     calibration: Calibration
+    at_once: int = 1
 
     @classmethod
     def fit(
@@ -144,20 +148,23 @@ class CopyDetector:
         _refuse_unusable(training, calibration)
         _refuse_memory(training, memory_mb)
         looked_at = planes(training.images)
-        left = memory_mb - _needed_mb(training)
-        galleries = tuple(Gallery(looked_at[:, at], left) for at in range(looked_at.shape[1]))
+        at_once = (memory_mb - _needed_mb(training)) // _LEAST_MB
+        galleries = tuple(
+            Gallery(looked_at[:, at], _LEAST_MB, training.patient_index)
+            for at in range(looked_at.shape[1])
+        )
         known, held_out = _some(training), _some(calibration)
         ticker = progress or Silent()
         ticker.start("calibrating the copy check", len(known.rows) + len(held_out.rows))
         owners = training.patient_index
         strangers = [owners != owners[row] for row in known.rows]
-        left_out = _compare(galleries, known.patches.images, strangers, ticker)
-        fresh = _compare(galleries, held_out.patches.images, None, ticker)
-        likeness = _per_patient(known.patches, _atanh(left_out))
+        left_out = _compare(galleries, known.patches.images, strangers, at_once, ticker)
+        fresh = _compare(galleries, held_out.patches.images, None, at_once, ticker)
+        likeness = _per_patient(known.patches, _measured(left_out))
         centres = np.median(likeness, axis=0)
         spreads = np.quantile(likeness, _UPPER, axis=0) - centres
         _refuse_no_spread(spreads)
-        detector = cls(galleries, centres, spreads, _NOT_YET)
+        detector = cls(galleries, centres, spreads, _NOT_YET, at_once)
         looks, scores = [], []
         for name, part, found in (("training", known, left_out), ("calibration", held_out, fresh)):
             scored = detector._scored(found)
@@ -176,15 +183,17 @@ class CopyDetector:
         """
         if not np.isfinite(images).all():
             raise ValueError("NaN or infinity cannot be scored")
-        return self._scored(_compare(self.galleries, images, None, progress or Silent()))
+        ticker = progress or Silent()
+        return self._scored(_compare(self.galleries, images, None, self.at_once, ticker))
 
     def _scored(self, found: list[Similarities]) -> CopyScores:
         if not found:
             return CopyScores(np.zeros(0), np.zeros(0, np.int64), ())
-        by_channel = (_atanh(found) - self.centres) / self.spreads
-        winner = by_channel.argmax(axis=1)
+        by_measure = (_measured(found) - self.centres) / self.spreads
+        channels = np.array([*range(len(CHANNELS)), *_LEADING])
+        winner = channels[by_measure.argmax(axis=1)]
         return CopyScores(
-            by_channel.max(axis=1),
+            by_measure.max(axis=1),
             np.array([one.rows[at] for one, at in zip(found, winner, strict=True)], np.int64),
             tuple(one.poses[at] for one, at in zip(found, winner, strict=True)),
         )
@@ -230,37 +239,46 @@ def _compare(
     galleries: tuple[Gallery, ...],
     images: Floats,
     strangers: list[NDArray[np.bool_]] | None,
+    at_once: int,
     progress: Progress,
 ) -> list[Similarities]:
     """Best similarities of each image over its planes."""
     everyone = np.full(galleries[0].count, True)
+    pictures = planes(images)
+
+    def one(row: int) -> Similarities:
+        others = everyone if strangers is None else strangers[row]
+        return _highest(
+            [
+                gallery.compare(Views.of(picture[None]).of_one(), others)
+                for gallery, picture in zip(galleries, pictures[row], strict=True)
+            ]
+        )
+
     found = []
-    with one_thread():
-        for row, image in enumerate(planes(images)):
-            others = everyone if strangers is None else strangers[row]
-            per_channel = []
-            for gallery, picture in zip(galleries, image, strict=True):
-                per_channel.append(gallery.compare(Views.of(picture[None]).of_one(), others))
-            found.append(_highest(per_channel))
-            progress.advance()
+    for similar in beside(one, len(pictures), at_once):
+        found.append(similar)
+        progress.advance()
     return found
 
 
-def _highest(per_image_channel: list[Similarities]) -> Similarities:
-    """The most alike image channel, for low and band each."""
-    values = np.array([one.values for one in per_image_channel])
+def _highest(per_plane: list[Similarities]) -> Similarities:
+    """The most alike plane, for each channel."""
+    values = np.array([one.values for one in per_plane])
     best = values.argmax(axis=0)
     return Similarities(
         values.max(axis=0),
-        np.array([per_image_channel[at].rows[kind] for kind, at in enumerate(best)]),
-        tuple(per_image_channel[at].poses[kind] for kind, at in enumerate(best)),
+        np.array([per_plane[at].rows[kind] for kind, at in enumerate(best)]),
+        tuple(per_plane[at].poses[kind] for kind, at in enumerate(best)),
+        np.max([one.leads for one in per_plane], axis=0),
     )
 
 
-def _atanh(found: list[Similarities]) -> NDArray[np.float64]:
-    """(sample, channel): Fisher's z of the similarities."""
+def _measured(found: list[Similarities]) -> NDArray[np.float64]:
+    """(sample, measure): Fisher's z of the similarities, then the leads."""
     values = np.array([one.values for one in found]).reshape(-1, len(CHANNELS))
-    return np.asarray(np.arctanh(np.minimum(values, _NEARLY_ONE)))
+    leads = np.array([one.leads for one in found]).reshape(-1, len(CHANNELS))
+    return np.concatenate([fisher(values), leads[:, _LEADING]], axis=1)
 
 
 def _per_patient(patches: PatchSet, values: NDArray[np.float64]) -> NDArray[np.float64]:

