@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
+from medaug.officer import ledger_app
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,6 +31,7 @@ app = typer.Typer(
     help="Synthetic lesion patches from DICOM and NIfTI, released through a privacy gate and "
     "judged on patients that nobody trained on. Start with: medaug demo",
 )
+app.add_typer(ledger_app, name="ledger")
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")

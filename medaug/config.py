@@ -51,6 +51,9 @@ class PipelineConfig(BaseModel):
     site_key: Path | None = Field(
         None, description="file with the site's key; default: a folder of the user's account"
     )
+    ledger: Path | None = Field(
+        None, description="file of the site's ledger; default: beside the site's key"
+    )
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     patching: PatchingSettings = PatchingSettings()
     cohort: CohortSettings = CohortSettings()
@@ -61,7 +64,8 @@ class PipelineConfig(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON, without the paths of this site."""
-        document: dict[str, Any] = self.model_dump(mode="json", exclude={"data", "site_key"})
+        paths = {"data", "site_key", "ledger"}
+        document: dict[str, Any] = self.model_dump(mode="json", exclude=paths)
         return document
 
 

@@ -36,6 +36,7 @@ def write_release(
     seed: int,
     window: Window,
     progress: Progress = _NOBODY,
+    ledger: tuple[int, str] | None = None,
 ) -> None:
     """Write ``release`` to ``folder``, in place of what may stand there.
 
@@ -48,6 +49,7 @@ def write_release(
             small number can be guessed from the identifiers: pass one that says nothing else.
         window: what the generator draws, in the release's unit; viewers start with it.
         progress: told of every sample and format.
+        ledger: number and hash of the entry of the site's ledger that records this release.
 
     Raises:
         DisclosureError: if ``release`` is none, was changed after its approval, or its papers
@@ -57,7 +59,7 @@ def write_release(
     """
     if not isinstance(release, Release):
         raise DisclosureError(f"only a Release may leave; this is a {type(release).__name__}")
-    manifest = describe(release, settings, name, window)
+    manifest = describe(release, settings, name, window, ledger)
     paper = datasheet(manifest)
     if words := forbidden_words(manifest.model_dump_json() + paper):
         raise DisclosureError(f"the release's papers would say: {', '.join(sorted(set(words)))}")

@@ -7,7 +7,7 @@ determines it, so that the same run, taken up again or repeated, spends once.
 ::
 
     ledger = Ledger(path, site_key)
-    earlier = ledger.reserve(Booking(run, dataset, patients, settings, "empirical", {"cyst": 100}))
+    earlier = ledger.reserve(Booking(run, dataset, patients, attempt, "empirical", {"cyst": 100}))
     ...                                       # draw and review; `earlier` limits both
     anchor = ledger.commit(run, release.digest, release.per_class(), pictures_of(release.images))
 
@@ -18,7 +18,7 @@ it and the site key can rewrite it. `ledger_chain` says how everything short of 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,9 +29,14 @@ from numpy.typing import NDArray
 
 from medaug.errors import DisclosureError
 from medaug.privacy.ledger_chain import Anchor, Appender, BrokenChainError, Chain, Entry
-from medaug.privacy.ledger_pictures import packed, unpacked
+from medaug.privacy.ledger_pictures import packed, pictures_of, unpacked
 from medaug.privacy.ledger_rules import Booking, Cap, loss, why_not, withdrawn_reasons
-from medaug.privacy.ledger_runs import Runs
+from medaug.privacy.ledger_runs import Runs, line_of
+
+__all__ = ["ATTEMPTS", "Booking", "Cap", "Earlier", "Ledger", "Taken", "pictures_of"]
+
+ATTEMPTS = 3
+"""Runs that may try one cohort with the same settings where an audit decides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +85,7 @@ class Ledger:
         Args:
             booking: what is about to be spent.
             cap: on the privacy loss of every patient; None where the mode claims none.
-            attempts: so many runs may try one data set with the same settings.
+            attempts: so many runs may try one cohort with the same settings; None for any number.
 
         Raises:
             DisclosureError: if a patient has withdrawn, the cap or the attempts are used up, the
@@ -186,6 +191,18 @@ class Ledger:
         """The epsilon of everything reserved on a patient; infinite after a release without one."""
         return loss(Runs(self.entries()).charged(token), compose)
 
+    def history(self, patients: Collection[str]) -> list[dict[str, Any]]:
+        """Every entry about runs over any of these patients, without tokens, for the own report.
+
+        Returns:
+            Per entry its number ``entry``, ``at``, ``kind``, the first digits of the ``run``, and
+            what is said in one line.
+        """
+        entries = self.entries()
+        runs = Runs(entries)
+        about = set(runs.of_patients(patients))
+        return [line_of(entry) for entry in entries if entry.body.get("run") in about]
+
     def entries(self) -> tuple[Entry, ...]:
         """Everything, in order.
 
@@ -246,7 +263,7 @@ def _write_reservation(chain: Appender, runs: Runs, booking: Booking) -> None:
     _write_dataset(chain, runs, booking.dataset, booking.patients)
     run = {"run": booking.run, "dataset": booking.dataset}
     if runs.state(booking.run) == "new":
-        chain.append("attempt", {**run, "settings": booking.settings})
+        chain.append("attempt", {**run, "attempt": booking.attempt})
     chain.append("reserve", {**run, **booking.figures()})
 
 

@@ -110,7 +110,7 @@ class Chain:
         try:
             with closing(self._connect()) as connection:
                 tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-        except sqlite3.DatabaseError as error:
+        except (BrokenChainError, sqlite3.DatabaseError) as error:
             raise self._not_a_ledger(str(error)) from error
         if "entries" not in tables:
             raise self._not_a_ledger("no entries in it")
@@ -155,9 +155,9 @@ class Chain:
         connection = sqlite3.connect(self.path, timeout=_WAIT_SECONDS, isolation_level=None)
         try:
             connection.execute("PRAGMA synchronous=FULL")
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
             connection.close()
-            raise
+            raise BrokenChainError(f"the file is damaged: {error}") from error
         return connection
 
     def _not_a_ledger(self, came: str) -> SettingsError:

@@ -23,7 +23,8 @@ class Booking:
             thrown away, a random number of the run must be part of it.
         dataset: digest of the patches trained on.
         patients: their tokens.
-        settings: digest of the settings without the seed; attempts are counted under it.
+        attempt: digest of the whole cohort and the settings, without the seed that deals patients
+            out and draws: under it attempts are counted.
         mode: of the privacy policy.
         wanted: samples per class.
         event: what a differentially private mechanism does to the data, as JSON; None if none.
@@ -32,7 +33,7 @@ class Booking:
     run: str
     dataset: str
     patients: frozenset[str]
-    settings: str
+    attempt: str
     mode: str
     wanted: Mapping[str, int]
     event: Any = None
@@ -102,10 +103,10 @@ def _other_figures(runs: Runs, booking: Booking) -> Iterator[str]:
 
 
 def _too_many_attempts(runs: Runs, booking: Booking, attempts: int | None) -> Iterator[str]:
-    others = runs.attempts(booking.dataset, booking.settings) - {booking.run}
+    others = runs.attempts(booking.attempt) - {booking.run}
     if attempts is not None and len(others) >= attempts:
         yield (
-            f"{len(others)} runs have tried this data set with these settings, {attempts} may: "
+            f"{len(others)} runs have tried this cohort with these settings, {attempts} may: "
             "trying seeds until one passes would make the audit worthless. Mend the training or "
             "bring other patients."
         )

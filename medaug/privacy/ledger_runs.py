@@ -63,13 +63,12 @@ class Runs:
         """The entry of a run's release."""
         return next((e for e in self._of_run.get(run, ()) if e.kind == "commit"), None)
 
-    def attempts(self, dataset: str, settings: str) -> set[str]:
-        """Runs that have tried a data set with the same settings."""
-        wanted = {"dataset": dataset, "settings": settings}
+    def attempts(self, attempt: str) -> set[str]:
+        """Runs that have tried the same cohort with the same settings."""
         return {
             entry.body["run"]
             for entry in self._entries
-            if entry.kind == "attempt" and wanted.items() <= entry.body.items()
+            if entry.kind == "attempt" and entry.body["attempt"] == attempt
         }
 
     def of_patients(self, tokens: Collection[str]) -> list[str]:
@@ -104,3 +103,32 @@ class Runs:
             for run, event in charges
             if event is not None or self.state(run) != "abort"
         )
+
+
+def line_of(entry: Entry) -> dict[str, Any]:
+    """An entry for people: number, time, kind, first digits of the run, and one line of words."""
+    body = entry.body
+    words = {
+        "dataset": lambda: f"{len(body['patients'])} patients",
+        "train": lambda: f"weights {body['weights'][:12]}",
+        "attempt": lambda: f"of {body['attempt'][:12]}",
+        "reserve": lambda: (
+            f"{body['mode']}: {_counted(body['wanted'])}"
+            + (f"; {body['event']}" if body["event"] is not None else "")
+        ),
+        "commit": lambda: f"release {body['release'][:12]}: {_counted(body['counts'])}",
+        "abort": lambda: " ".join(body["reasons"]),
+        "audit": lambda: f"{len(body['figures'])} figures",
+        "revoke": lambda: f"patient {body['patient']} has withdrawn",
+    }
+    return {
+        "entry": entry.seq,
+        "at": body["at"],
+        "kind": entry.kind,
+        "run": body.get("run", "")[:12],
+        "words": words[entry.kind](),
+    }
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items())

@@ -22,7 +22,7 @@ def booking(run: str, **changes: object) -> Booking:
         "run": run,
         "dataset": "d1",
         "patients": PATIENTS,
-        "settings": "s1",
+        "attempt": "a1",
         "mode": "dp-vote",
         "wanted": {"cyst": 10},
         "event": 1.0,

@@ -190,7 +190,7 @@ class TestCap:
 
 
 class TestAttempts:
-    """Three runs may try a data set with the same settings; a resumed run is not another."""
+    """Three runs may try a cohort with the same settings; a resumed run is not another."""
 
     def test_the_fourth_is_refused(self, ledger: Ledger) -> None:
         for number in (1, 2, 3, 3, 1):
@@ -199,7 +199,7 @@ class TestAttempts:
         with pytest.raises(DisclosureError, match="3 runs have tried"):
             ledger.reserve(booking("r4"), attempts=3)
         assert ledger.entries() == before
-        ledger.reserve(booking("r4", settings="other"), attempts=3)
+        ledger.reserve(booking("r4", attempt="other"), attempts=3)
         ledger.reserve(booking("r5"))
 
 
