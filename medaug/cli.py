@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
-from medaug.officer import ledger_app
+from medaug.officer import ledger_app, scan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +32,7 @@ app = typer.Typer(
     "judged on patients that nobody trained on. Start with: medaug demo",
 )
 app.add_typer(ledger_app, name="ledger")
+app.command()(scan)
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")
@@ -327,4 +328,4 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         typer.echo(f"medaug: {InputError(fault)}", err=True)
         return InputError.exit_code
-    return 0
+    return ended if isinstance(ended, int) else 0

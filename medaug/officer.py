@@ -33,6 +33,49 @@ SiteKey = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
+def scan(
+    folder: Annotated[Path, typer.Argument(help="What is searched: a release, or any folder.")],
+    markers: Annotated[
+        Path, typer.Option("--for", help="Names and numbers to search for, one a line.")
+    ],
+    unpack_mb: Annotated[
+        int, typer.Option(min=1, help="A file that unpacks to more is not searched to the end.")
+    ] = 4096,
+    as_json: Json = False,
+) -> None:
+    """Search a folder for names and numbers, in every encoding, inside archives.
+
+    Ends with 0 if nothing was found and everything was searched, 3 if something was found, 2 if
+    something could not be searched. Markers are named by their number in the list.
+    """
+    from medaug.scan.folder import Limits
+    from medaug.scan.folder import scan as search
+    from medaug.scan.needles import read_markers
+    from medaug.terminal import TerminalProgress
+
+    try:
+        wanted = read_markers(markers.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            Fault("--for", f"{markers} cannot be read: {error}", "a text file in UTF-8")
+        ) from None
+    with TerminalProgress() as progress:
+        found = search(folder, wanted, Limits(unpacked_mb=unpack_mb), progress)
+    if as_json:
+        typer.echo(json.dumps(found.document(), indent=1))
+    else:
+        for hit in found.findings:
+            typer.echo(f"found marker {hit.marker} as {hit.form}: {hit.file} ({hit.place})")
+        for one in found.unsearched:
+            typer.echo(f"not searched: {one.file} ({one.place}): {one.reason}")
+        typer.echo(
+            f"{found.files} files, {found.bytes} bytes, {found.markers} markers: "
+            f"{len(found.findings)} found, {len(found.unsearched)} not searched"
+        )
+    if found.findings or found.unsearched:
+        raise typer.Exit(3 if found.findings else 2)
+
+
 @ledger_app.command()
 def show(ledger: LedgerFile = None, site_key: SiteKey = None, as_json: Json = False) -> None:
     """Print every entry, in order."""
