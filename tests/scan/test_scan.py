@@ -113,7 +113,7 @@ def sqlite(content: bytes, folder: Path) -> bytes:
     path = folder / "made"
     connection = sqlite3.connect(path)
     connection.execute("CREATE TABLE t (v BLOB)")
-    cut = b"".join(b"." * 4 + content for _ in range(600))
+    cut = b"".join(b"." * 5 + content for _ in range(600))
     connection.execute("INSERT INTO t VALUES (?)", (cut,))
     connection.commit()
     connection.close()
