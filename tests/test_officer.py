@@ -3,14 +3,17 @@
 import json
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from medaug import cli
+from medaug.errors import CohortError
 from medaug.privacy.ledger import Booking, Ledger
 from medaug.readers.identity import load_site_key, patient_key
 from medaug.site import ledger_path
+from medaug.stations import _refuse_withdrawn
 
 
 @pytest.fixture
@@ -78,6 +81,17 @@ class TestLedger:
         code, out, _ = medaug(capsys, "ledger", "withdraw", "c" * 32, "--site-key", key)
         assert code == 0
         assert "No release" in out
+
+    def test_a_run_with_a_withdrawn_patient_ends_before_it_learns(
+        self, site: Ledger, key: Path
+    ) -> None:
+        patient = patient_key(load_site_key(key), "4711")
+        config = SimpleNamespace(ledger=None, site_key=key)
+        run = SimpleNamespace(config=config, patches=SimpleNamespace(patient_order=(patient,)))
+        _refuse_withdrawn(run)  # type: ignore[arg-type]
+        site.withdraw(patient.token)
+        with pytest.raises(CohortError, match="has withdrawn"):
+            _refuse_withdrawn(run)  # type: ignore[arg-type]
 
     def test_no_token(self, site: Ledger, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, _, err = medaug(capsys, "ledger", "withdraw", "4711", "--site-key", key)
