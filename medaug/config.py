@@ -57,6 +57,9 @@ class PipelineConfig(BaseModel):
     site_key: Path | None = Field(
         None, description="file with the site's key; default: a folder of the user's account"
     )
+    ledger: Path | None = Field(
+        None, description="file of the site's ledger; default: beside the site's key"
+    )
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     patching: PatchingSettings = PatchingSettings()
     cohort: CohortSettings = CohortSettings()
@@ -67,7 +70,8 @@ class PipelineConfig(BaseModel):
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON; the digest of what is begun from, no paths of this site."""
-        document: dict[str, Any] = self.model_dump(mode="json", exclude={"data", "site_key"})
+        paths = {"data", "site_key", "ledger"}
+        document: dict[str, Any] = self.model_dump(mode="json", exclude=paths)
         if isinstance(self.generator, GeneratorSettings) and self.generator.init is not None:
             document["generator"]["init"] = init_digest(self.generator.init)
         return document

@@ -32,6 +32,7 @@ from medaug.domain import (
     split_patients,
 )
 from medaug.domain.cohort import PARTS
+from medaug.errors import CohortError, Fault, MedaugError
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
+    from medaug.privacy.ledger import Booking
+    from medaug.privacy.verdict import Review
     from medaug.readers.source import Source
     from medaug.spread import Spread
 
@@ -206,8 +209,31 @@ def _split(run: Run) -> None:
                 for label in patches.classes
             },
         }
+    _refuse_withdrawn(run)
     document = {"seed": config.seed, "fractions": list(config.cohort.fractions), "parts": parts}
     write_json(run.folder / "split.json", document)
+
+
+def _refuse_withdrawn(run: Run) -> None:
+    """Before anything is learnt: nobody who has withdrawn may stand in any part."""
+    from medaug.site import ledger_path, open_ledger
+
+    config = run.config
+    if not ledger_path(config.ledger, config.site_key).exists():
+        return
+    ledger = open_ledger(config.ledger, config.site_key)
+    if gone := ledger.withdrawn(key.token for key in run.patches.patient_order):
+        raise CohortError(
+            *(
+                Fault(
+                    f"patient {token}",
+                    "has withdrawn: see the ledger of this site",
+                    "patients who have not",
+                    "take the patient's files out of the sources and run with --redo",
+                )
+                for token in sorted(gone)
+            )
+        )
 
 
 def _train(run: Run) -> None:
@@ -296,27 +322,80 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
     )
 
 
-def _release(run: Run) -> None:
-    from medaug.export.write import write_release
-    from medaug.privacy.gate import review
-    from medaug.report.sheets import write_sheet
+def _booking(run: Run) -> Booking:
+    """What the release is about to spend, known by all that determines it."""
+    from medaug.privacy.ledger import Booking
 
     config, generator = run.config, run.generator
-    for sheet in (run.folder / "sheets").glob("synthetic*"):
-        sheet.unlink()
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
-    outcome = review(
-        generator,
-        config.privacy.policy(),
-        training=training,
-        calibration=tuning,
-        rescale=Rescale.of(generator.unit, run.window),
-        window=run.window,
-        mm_per_pixel=generator.mm_per_pixel,
-        seed=config.seed,
-        memory_mb=config.privacy.memory_mb,
-        progress=run.progress,
+    settings = config.resolved()
+    chosen = {key: settings[key] for key in ("cohort", "generator", "privacy")}
+    weights = generator.record.weights_digest
+    return Booking(
+        run=digest_of(weights, training.digest, tuning.digest, chosen, config.seed),
+        dataset=training.digest,
+        patients=frozenset(key.token for key in training.patient_order),
+        attempt=digest_of(run.patches.digest, chosen),
+        mode=config.privacy.mode,
+        wanted=dict.fromkeys(generator.classes, config.privacy.per_class),
     )
+
+
+def _review(run: Run) -> tuple[Review, tuple[int, str] | None]:
+    """Reserve, review, and commit or abort.
+
+    Returns:
+        The review; of a release, the number and hash of its entry in the site's ledger.
+    """
+    from medaug.privacy.gate import review
+    from medaug.privacy.ledger import ATTEMPTS, pictures_of
+    from medaug.site import open_ledger
+
+    config, generator, booking = run.config, run.generator, _booking(run)
+    ledger = open_ledger(config.ledger, config.site_key)
+    ledger.train(booking.dataset, booking.patients, generator.record.weights_digest)
+    policy = config.privacy.policy()
+    audited = policy.mode != "empirical" or "audit" in policy.checks
+    ledger.reserve(booking, attempts=ATTEMPTS if audited else None)
+    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
+    try:
+        outcome = review(
+            generator,
+            policy,
+            training=training,
+            calibration=tuning,
+            rescale=Rescale.of(generator.unit, run.window),
+            window=run.window,
+            mm_per_pixel=generator.mm_per_pixel,
+            seed=config.seed,
+            memory_mb=config.privacy.memory_mb,
+            progress=run.progress,
+        )
+    except MedaugError as error:
+        ledger.abort(booking.run, [type(error).__name__])
+        raise
+    release, anchor = outcome.release, None
+    if release is None:
+        ledger.abort(booking.run, outcome.reasons)
+    else:
+        pictures = pictures_of(release.images)
+        place = ledger.commit(
+            booking.run, release.digest, release.per_class(), pictures, config.name
+        )
+        anchor = (place.entry, place.head)
+    write_json(run.folder / "review" / "ledger.json", ledger.history(booking.patients))
+    return outcome, anchor
+
+
+def _release(run: Run) -> None:
+    from medaug.export.write import write_release
+    from medaug.report.sheets import sheet_name, write_sheet
+
+    config = run.config
+    for sheet in (run.folder / "sheets").glob("synthetic_*"):
+        sheet.unlink()
+    training = run.split.part(run.patches, "training")
+    outcome, anchor = _review(run)
     document = outcome.document()
     for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
         for name, image in (
@@ -338,6 +417,7 @@ def _release(run: Run) -> None:
         window=run.window,
         slice_mm=config.patching.slice_mm,
         progress=run.progress,
+        ledger=anchor,
     )
     for at, label in enumerate(release.classes):
         rows = np.flatnonzero(release.labels == at)[:64]

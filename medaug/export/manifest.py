@@ -62,6 +62,13 @@ class ClassEntry(_Frozen):
     finding: Finding | None = Field(description="coded finding, where one is known")
 
 
+class LedgerEntry(_Frozen):
+    """Where the institution's own ledger stood when this release was recorded."""
+
+    entry: int = Field(ge=1, description="number of the entry")
+    head: str = Field(pattern=_DIGEST, description="its hash, over all entries up to it")
+
+
 class Manifest(_Frozen):
     """The content of ``release.json``."""
 
@@ -87,6 +94,9 @@ class Manifest(_Frozen):
     pixels_digest: str = Field(
         pattern=_DIGEST, description="SHA-256 over pixels, masks and meaning"
     )
+    ledger: LedgerEntry | None = Field(
+        description="for the institution to check its ledger by; null where none was kept"
+    )
 
 
 def describe(
@@ -95,8 +105,9 @@ def describe(
     name: str,
     window: Window,
     slice_mm: float | None = None,
+    ledger: tuple[int, str] | None = None,
 ) -> Manifest:
-    """The manifest of a release; ``slice_mm`` as in `describe_image`.
+    """The manifest of a release; ``slice_mm`` as in `describe_image`, ``ledger`` in `write_release`.
 
     Raises:
         DisclosureError: if the mode is unknown or a figure of the review is no number.
@@ -122,6 +133,7 @@ def describe(
         formats=settings.formats,
         generator_digest=release.generator_digest,
         pixels_digest=release.digest,
+        ledger=None if ledger is None else LedgerEntry(entry=ledger[0], head=ledger[1]),
     )
 
 
