@@ -5,7 +5,7 @@ from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
 from medaug.domain.digest import digest_of
 from medaug.domain.geometry import Geometry, lps_to_ras
 from medaug.domain.lesion import Case, CodedConcept, Lesion, PatientKey
-from medaug.domain.patch import LesionPatch, PatchLocation, PatchSet
+from medaug.domain.patch import LesionPatch, PatchLocation, PatchSet, central
 from medaug.domain.synthetic import (
     Candidates,
     CheckResult,
@@ -44,6 +44,7 @@ __all__ = [
     "Volume",
     "Window",
     "boxes_of",
+    "central",
     "digest_of",
     "lps_to_ras",
     "split_patients",

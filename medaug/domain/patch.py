@@ -1,10 +1,24 @@
-"""Lesion patches: small pictures of one size, in the unit of the volume."""
+"""Lesion patches: small pictures or cubes of one size, in the unit of the volume.
+
+There are two layouts. Rows always run to the patient's back and columns to the patient's left: the
+radiological view.
+
+- Flat: images (patch, channel, row, column), masks (patch, row, column). More than one channel is
+  an odd number of adjacent axial slices ("2.5-D"), from feet to head, with the lesion's slice in
+  the middle; the mask is of the middle slice.
+- 3-D: images (patch, 1, slice, row, column), masks (patch, slice, row, column). Slices run from
+  feet to head, and voxels are cubes.
+
+>>> central(np.zeros((5, 3, 32, 32))).shape, central(np.zeros((5, 1, 32, 32, 32))).shape
+((5, 1, 32, 32), (5, 1, 32, 32))
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +26,27 @@ from numpy.typing import NDArray
 from medaug.domain.digest import digest_of
 from medaug.domain.lesion import PatientKey
 from medaug.domain.volume import Unit
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def central(images: NDArray[Scalar]) -> NDArray[Scalar]:
+    """The middle slice of every patch: (patch, 1, row, column), a view.
+
+    Args:
+        images: (patch, channel, row, column), where the middle channel is taken, or
+            (patch, 1, slice, row, column), where the middle slice is.
+
+    Raises:
+        ValueError: for any other number of axes.
+    """
+    if images.ndim == 5:
+        at = images.shape[2] // 2
+        return images[:, :1, at]
+    if images.ndim == 4:
+        at = images.shape[1] // 2
+        return images[:, at : at + 1]
+    raise ValueError(f"images are (patch, channel, [slice,] row, column), got {images.shape}")
 
 
 @dataclass(frozen=True)
@@ -21,11 +56,14 @@ class PatchLocation:
     Attributes:
         case: token of the volume (`Case.key`).
         lesion: tracking UID of the lesion.
-        slice_index: index along the volume's axial axis; -1 for a picture without volume.
+        slice_index: index along the volume's axial axis, of a 3-D patch that of the slice nearest
+            to its centre; -1 for a picture without volume.
         centre_mm: RAS position of the patch centre.
-        mm_per_pixel: size of a pixel after resampling; 0 where the source has no spacing.
+        mm_per_pixel: size of a pixel, or edge of a voxel, after resampling; 0 where the source
+            has no spacing.
         scale: 1, or how much a lesion larger than the patch was shrunk (< 1) to fit.
-        diameter_mm: longest in-plane diameter of the lesion in this slice; 0 if unknown.
+        diameter_mm: longest in-plane diameter of the lesion in this slice, of a 3-D patch that in
+            any axial slice; 0 if unknown.
     """
 
     case: str
@@ -41,7 +79,7 @@ class PatchLocation:
 class LesionPatch:
     """One patch: image (channel, row, column) float32 in `unit`, mask (row, column) or None.
 
-    Rows run to the patient's back, columns to the patient's left: the radiological view.
+    In 3-D the image is (1, slice, row, column) and the mask (slice, row, column).
     """
 
     image: NDArray[np.float32]
@@ -61,8 +99,10 @@ class PatchSet:
     `PatchSet` as its reference therefore cannot be handed anything synthetic.
 
     Attributes:
-        images: (patch, channel, row, column) float32, in `unit`.
-        masks: (patch, row, column) bool, or None where the source marks no outline.
+        images: (patch, channel, row, column) float32, in `unit`; or, in 3-D,
+            (patch, 1, slice, row, column).
+        masks: (patch, row, column) bool, in 3-D (patch, slice, row, column), or None where the
+            source marks no outline.
         labels: (patch,) int64, index into `classes`.
         classes: names, sorted.
         patients: one key per patch.
@@ -83,13 +123,13 @@ class PatchSet:
 
     def __post_init__(self) -> None:
         count = len(self.images)
-        if self.images.ndim < 4 or self.images.dtype != np.float32:
-            raise ValueError("images are float32 (patch, channel, row, column)")
+        if self.images.ndim not in (4, 5) or self.images.dtype != np.float32:
+            raise ValueError("images are float32 (patch, channel, [slice,] row, column)")
         lengths = {len(self.labels), len(self.patients), len(self.locations)}
         if lengths != {count} or (self.masks is not None and len(self.masks) != count):
             raise ValueError("every column of a PatchSet has one entry per patch")
         if self.masks is not None and self.masks.shape[1:] != self.images.shape[2:]:
-            raise ValueError("masks are (patch, row, column), of the images' size")
+            raise ValueError("masks are (patch, [slice,] row, column), of the images' size")
         if list(self.classes) != sorted(set(self.classes)):
             raise ValueError(f"classes are sorted and each stands once, got {self.classes}")
         if count and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):

@@ -49,8 +49,10 @@ class Drawn:
     """Patches as a generator drew them.
 
     Attributes:
-        images: (sample, channel, row, column) float32, in the unit of the training data.
-        masks: (sample, row, column) bool, the lesion drawn with each; None where it draws none.
+        images: (sample, channel, row, column) or, in 3-D, (sample, 1, slice, row, column) float32,
+            in the unit of the training data; laid out as in `medaug.domain.patch`.
+        masks: (sample, row, column) or (sample, slice, row, column) bool, the lesion drawn with
+            each; None where it draws none.
     """
 
     images: NDArray[np.float32]
@@ -80,10 +82,12 @@ class _Synthetic:
     """The columns that candidates and releases share.
 
     Attributes:
-        pixels: (sample, channel, row, column) int16; ``rescale`` gives intensities.
+        pixels: (sample, channel, row, column) or, in 3-D, (sample, 1, slice, row, column) int16;
+            ``rescale`` gives intensities. Laid out as in `medaug.domain.patch`.
         labels: (sample,) int64, index into `classes`.
         mm_per_pixel: nominal pixel size; 0 where the source has no spacing.
-        masks: (sample, row, column) bool, the lesion in each; None where no mask was drawn.
+        masks: (sample, row, column) or (sample, slice, row, column) bool, the lesion in each; None
+            where no mask was drawn.
     """
 
     pixels: NDArray[np.int16]
@@ -119,7 +123,7 @@ class _Synthetic:
 
     @property
     def images(self) -> NDArray[np.float32]:
-        """(sample, channel, row, column) float32 in `unit`."""
+        """(sample, channel, row, column), or (sample, 1, slice, row, column), float32 in `unit`."""
         return self.rescale.restore(self.pixels)
 
     def per_class(self) -> dict[str, int]:

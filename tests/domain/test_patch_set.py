@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit, digest_of
+from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit, central, digest_of
 
 CLASSES = ("a", "b", "c")
 
@@ -137,3 +137,20 @@ class TestRefusals:
     def test_a_patient_id_is_no_key(self, token):
         with pytest.raises(ValueError, match="made by a reader"):
             PatientKey(token)
+
+
+class TestTheMiddleSlice:
+    @pytest.mark.parametrize("channels", [1, 3, 5])
+    def test_of_adjacent_slices(self, channels):
+        images = np.random.default_rng(0).normal(size=(4, channels, 32, 40))
+        np.testing.assert_array_equal(central(images)[:, 0], images[:, channels // 2])
+        assert central(images).shape == (4, 1, 32, 40)
+
+    def test_of_a_cube(self):
+        images = np.random.default_rng(0).normal(size=(4, 1, 32, 40, 48))
+        np.testing.assert_array_equal(central(images)[:, 0], images[:, 0, 16])
+        assert central(images).shape == (4, 1, 40, 48)
+
+    def test_of_nothing_else(self):
+        with pytest.raises(ValueError, match="channel"):
+            central(np.zeros((32, 32)))
