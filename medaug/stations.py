@@ -264,7 +264,7 @@ def _release(run: Run) -> None:
     config, generator = run.config, run.generator
     for sheet in (run.folder / "sheets").glob("synthetic_*"):
         sheet.unlink()
-    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
+    training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
     outcome = review(
         generator,
         config.privacy.policy(),
@@ -276,6 +276,7 @@ def _release(run: Run) -> None:
         seed=config.seed,
         memory_mb=config.privacy.memory_mb,
         progress=run.progress,
+        audit_on=test,  # nothing is chosen by it: it can only stop the release
     )
     document = outcome.document()
     for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):

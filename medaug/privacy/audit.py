@@ -88,7 +88,7 @@ class AuditResult:
         ahead_interval: 95 %, Clopper-Pearson, of that as a share of members.
         at_one_percent: share of members above all but 1 % of the others in the best
             channel; None, that is not estimable, with fewer than 300 others.
-        power: which copies would have been found.
+        power: which copies would have been found; None where the release is refused anyway.
         reference: patients that the attacks were calibrated by; 0 without.
         channels: each way of looking.
     """
@@ -108,7 +108,7 @@ class AuditResult:
     ahead: int
     ahead_interval: tuple[float, float]
     at_one_percent: float | None
-    power: Power
+    power: Power | None
     reference: int
     channels: tuple[Channel, ...]
 
@@ -172,7 +172,7 @@ def audit(
         LeakageError: if two of the parts share a patient.
         CohortError: for samples or patches that cannot be compared, or fewer than two patients.
     """
-    _refuse_shared(training, held_out, reference)
+    refuse_shared(training, held_out, reference)
     _refuse_unusable(images, training, held_out)
     both = _together(training, held_out)
     member = np.arange(len(both.patient_order)) < len(training.patient_order)
@@ -186,7 +186,10 @@ def audit(
     aucs = [auc(channel, member) for channel in scores]
     best = int(np.argmax(aucs))
     rng = np.random.default_rng([seed, 0x9A17])
-    plant = Plant.of(labels, found, by_attack, both, member, REFUSED_BELOW, rng)
+    power = None
+    if tested.p >= REFUSED_BELOW:
+        plant = Plant.of(labels, found, by_attack, both, member, REFUSED_BELOW, rng)
+        power = plant.power(rng, rounds)
     return AuditResult(
         samples=len(images),
         members=int(member.sum()),
@@ -203,7 +206,7 @@ def audit(
         ahead=tested.ahead[best],
         ahead_interval=clopper_pearson(tested.ahead[best], int(member.sum())),
         at_one_percent=_at_one_percent(scores[best], member),
-        power=plant.power(rng, rounds),
+        power=power,
         reference=0 if reference is None else len(reference.patient_order),
         channels=tuple(
             Channel(*row) for row in zip(names, aucs, tested.by_channel, tested.ahead, strict=True)
@@ -221,6 +224,28 @@ def strata(patches: PatchSet) -> NDArray[np.int64]:
     shows[patches.patient_index, patches.labels] = True
     _, number = np.unique(shows, axis=0, return_inverse=True)
     return np.asarray(number, np.int64).reshape(-1)
+
+
+def refuse_shared(training: PatchSet, held_out: PatchSet, reference: PatchSet | None) -> None:
+    """Raise `LeakageError` if two of the parts share a patient."""
+    parts = {"training": training, "held-out": held_out, "reference": reference}
+    seen = {name: set(part.patients) for name, part in parts.items() if part is not None}
+    faults = [
+        Fault(
+            "audit",
+            f"{len(seen[one] & seen[other])} patients stand in the {one} and the {other} part",
+            "patients of one part each: who calibrates or trains cannot judge",
+            "split by patient, and audit on a part that served for nothing else",
+        )
+        for one, other in (
+            ("training", "held-out"),
+            ("training", "reference"),
+            ("held-out", "reference"),
+        )
+        if other in seen and seen[one] & seen[other]
+    ]
+    if faults:
+        raise LeakageError(*faults)
 
 
 def _together(training: PatchSet, held_out: PatchSet) -> PatchSet:
@@ -241,27 +266,6 @@ def _at_one_percent(scores: Scores, member: Labels) -> float | None:
         return None
     allowed = int(0.01 * len(others))
     return float(np.mean(scores[member] > others[-1 - allowed]))
-
-
-def _refuse_shared(training: PatchSet, held_out: PatchSet, reference: PatchSet | None) -> None:
-    parts = {"training": training, "held-out": held_out, "reference": reference}
-    seen = {name: set(part.patients) for name, part in parts.items() if part is not None}
-    faults = [
-        Fault(
-            "audit",
-            f"{len(seen[one] & seen[other])} patients stand in the {one} and the {other} part",
-            "patients of one part each: who calibrates or trains cannot judge",
-            "split by patient, and audit on a part that served for nothing else",
-        )
-        for one, other in (
-            ("training", "held-out"),
-            ("training", "reference"),
-            ("held-out", "reference"),
-        )
-        if other in seen and seen[one] & seen[other]
-    ]
-    if faults:
-        raise LeakageError(*faults)
 
 
 def _refuse_unusable(images: Floats, training: PatchSet, held_out: PatchSet) -> None:

@@ -5,6 +5,7 @@ Outside go rounded figures over all patients; which patient scored how stays ins
 
 from __future__ import annotations
 
+from math import ceil
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,11 +32,11 @@ def audit_reasons(found: AuditResult) -> tuple[str, ...]:
         how = _HOW[found.statistic].format(training=f"training {whom}")
         reasons.append(
             f"The audit tells training {whom} from others: p = {_p(found.p)} over "
-            f"{len(found.channels)} channels, below {found.limit:g}; {how} ({found.decisive}); highest "
-            f"AUC {_auc(found)}. The whole release is refused, not thinned until it passes: train "
-            "shorter, on more patients, or with stronger augmentation."
+            f"{len(found.channels)} channels, below {found.limit:g}; {how} ({found.decisive}); "
+            f"highest AUC {_auc(found)}. The whole release is refused, not thinned until it passes: "
+            "train shorter, on more patients, or with stronger augmentation."
         )
-    if found.power.smallest is None:
+    if found.power is not None and found.power.smallest is None:
         reasons.append(
             f"The audit is blind: with {found.members} training and {found.others} held-out {whom} "
             f"not even copies of {found.power.tried[-1][0]} training {whom} would have been found "
@@ -59,11 +60,13 @@ def audit_statements(found: AuditResult) -> tuple[str, ...]:
     whom = _whom(found)
     low, high = found.ahead_interval
     statements = [
-        f"Membership attacks on this release, {found.members} training against {found.others} "
-        f"held-out {whom}: highest AUC {_auc(found)}, p = {_p(found.p)} over "
-        f"{len(found.channels)} attacks and scales (split permutation test); among training "
-        f"{whom} alone, where there is nothing to find, the highest AUC reaches "
-        f"{found.control:.2f}.",
+        (
+            f"Membership attacks on this release, {found.members} training against {found.others} "
+            f"held-out {whom}: highest AUC {_auc(found)}, p = {_p(found.p)} over "
+            f"{len(found.channels)} attacks and scales (split permutation test); among training "
+            f"{whom} alone, where there is nothing to find, the highest AUC reaches "
+            f"{found.control:.2f}."
+        ),
         f"True positives at no false positive: {found.ahead} of {found.members} "
         f"[{100 * low:.0f} %, {100 * high:.0f} %]. True-positive rate at 1 % false positives: "
         + (
@@ -72,7 +75,7 @@ def audit_statements(found: AuditResult) -> tuple[str, ...]:
             else f"{100 * found.at_one_percent:.0f} %."
         ),
     ]
-    if found.power.smallest is not None:
+    if found.power is not None and found.power.smallest is not None:
         statements.append(
             f"{found.power.smallest} leaked {whom} (exact copies among the samples) would have "
             f"been found with 80 % power. {ONE_PATIENT}"
@@ -95,4 +98,4 @@ def _p(p: float) -> str:
     if p < 0.001:
         return "0.001 or less"
     digits = 3 if p < 0.1 else 2
-    return f"{-(-p * 10**digits - 1e-9 // 1) / 10**digits:.{digits}f}" if p < 1 else "1"
+    return f"{ceil(p * 10**digits - 1e-9) / 10**digits:.{digits}f}"

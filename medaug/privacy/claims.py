@@ -7,9 +7,9 @@ risk, because no check here can show that.
 from __future__ import annotations
 
 EMPIRICAL = (
-    "Mode empirical: the checks see the training patches. No differential privacy is claimed, and "
-    "no membership-inference attack was run on this release."
+    "Mode empirical: the checks see the training patches. No differential privacy is claimed."
 )
+NOT_AUDITED = "No membership-inference attack was run on this release."
 STAGE = (
     "The copy check looks at mirrored, turned, shifted, rescaled and inverted copies. "
     "Copies that are turned by free angles, covered by strong noise or mixed from several patients "
@@ -83,6 +83,7 @@ def release_statements(
     copies: int,
     patients_known: bool,
     masks: bool,
+    audited: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
     """Everything that a release says about its review."""
     statements = [
@@ -92,7 +93,7 @@ def release_statements(
     ]
     if copies:
         statements.append(withheld_sentence(copies, patients_known))
-    statements += [EMPIRICAL, STAGE]
+    statements += [EMPIRICAL, *(audited or (NOT_AUDITED,)), STAGE]
     if masks:
         statements.append(MASKS)
     if not patients_known:

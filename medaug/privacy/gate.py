@@ -12,6 +12,7 @@ are raised for what nobody may decide on: parts that share patients, settings th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from medaug.domain import (
     Window,
 )
 from medaug.errors import Fault, LeakageError, SettingsError
+from medaug.privacy.audit import AuditResult, audit, refuse_shared
 from medaug.privacy.claims import calibration_phrase, calibration_sentence, release_statements
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.duplicates import closest_pair
@@ -49,6 +51,7 @@ def review(
     seed: int,
     memory_mb: int = 256,
     progress: Progress | None = None,
+    audit_on: PatchSet | None = None,
 ) -> Review:
     """Draw candidates, check them, and release those that pass or say why none may leave.
 
@@ -63,15 +66,21 @@ def review(
         seed: of the candidates' seeds and of the order in the release.
         memory_mb: working memory beside the patches.
         progress: told of every patch compared and every candidate accepted.
+        audit_on: patients who served for nothing so far; the set is audited on them before it
+            leaves, and "audit" joins the checks of the policy. None: no audit, and it is said so.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
-            of the calibration patients.
+            of the calibration patients, or ``audit_on`` shares a patient with either.
         SettingsError: for an unknown mode or check, or a class without training patches.
         CohortError: if no limit can be set on these patches.
     """
-    _refuse_settings(sampler, policy, training)
+    _refuse_settings(sampler, policy, training, audit_on is not None)
     _refuse_leakage(sampler, training, calibration)
+    if audit_on is not None:
+        refuse_shared(training, audit_on, calibration)
+        asked = dict.fromkeys((*policy.checks, "audit"))
+        policy = replace(policy, checks=tuple(asked))
     reasons = _why_not_begin(sampler, policy, training, calibration)
     if reasons:
         return Review("refused", policy, reasons)
@@ -100,7 +109,15 @@ def review(
     # The order must not tell what was drawn first.
     order = np.random.default_rng(np.random.SeedSequence([seed, len(sampler.classes)]))
     shuffled = candidates.select(order.permutation(len(candidates)))
-    return _released(screening, results, shuffled, sampler.record.weights_digest, known)
+    audited = None
+    if audit_on is not None:
+        audited = audit(
+            shuffled.images, training, audit_on, seed, reference=calibration, memory_mb=memory_mb
+        )
+        if not audited.passed:
+            return replace(_refusal(screening, audited.reasons, known), audit=audited)
+        results += (audited.check,)
+    return _released(screening, results, shuffled, sampler.record.weights_digest, known, audited)
 
 
 def _fresh_seeds(seed: int, index: int) -> Iterator[int]:
@@ -187,6 +204,7 @@ def _released(
     candidates: Candidates,
     generator_digest: str,
     patients_known: bool,
+    audited: AuditResult | None,
 ) -> Review:
     policy = screening.policy
     phrase = _calibration_phrase(screening, patients_known)
@@ -206,6 +224,7 @@ def _released(
             copies=screening.rejections["copy"],
             patients_known=patients_known,
             masks=candidates.masks is not None,
+            audited=audited.statements if audited else (),
         ),
     )
     release = Release(
@@ -231,6 +250,7 @@ def _released(
         accepted=screening.accepted,
         rejections=screening.rejections,
         closest=tuple(screening.closest),
+        audit=audited,
     )
 
 
@@ -258,14 +278,17 @@ def _calibration_phrase(screening: Screening, patients_known: bool) -> str:
     )
 
 
-def _refuse_settings(sampler: Sampler, policy: ReleasePolicy, training: PatchSet) -> None:
+def _refuse_settings(
+    sampler: Sampler, policy: ReleasePolicy, training: PatchSet, audited: bool
+) -> None:
     faults = []
+    known = (*CHECKS, "audit") if audited else CHECKS
     if policy.mode != "empirical":
         faults.append(Fault("privacy.mode", policy.mode, "empirical"))
     faults += [
-        Fault("privacy.checks", f"unknown check '{name}'", ", ".join(CHECKS))
+        Fault("privacy.checks", f"unknown check '{name}'", ", ".join(known))
         for name in policy.checks
-        if name not in CHECKS
+        if name not in known
     ]
     if policy.per_class < 1 or policy.tries < 1:
         faults.append(

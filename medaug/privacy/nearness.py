@@ -58,10 +58,7 @@ def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float3
     """
     poses = in_poses(samples)
     return np.stack(
-        [
-            np.maximum.reduce([pose[scale] @ views[scale].T for pose in poses])
-            for scale in SCALES
-        ]
+        [np.maximum.reduce([pose[scale] @ views[scale].T for pose in poses]) for scale in SCALES]
     )
 
 

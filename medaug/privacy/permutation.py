@@ -23,7 +23,8 @@ is held against the smallest p-values of the other deals (Westfall and Young [2]
 >>> found.p < 0.01, found.statistic, found.ahead
 (True, 'ahead', (9, 9))
 
-.. [1] Savage 1956, Contributions to the theory of rank order statistics, doi:10.1214/aoms/1177728170
+.. [1] Savage 1956, Contributions to the theory of rank order statistics,
+   doi:10.1214/aoms/1177728170
 .. [2] Westfall, Young 1993, Resampling-Based Multiple Testing, Wiley
 """
 
@@ -33,7 +34,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import beta, rankdata
+from scipy.stats import beta
 
 Scores = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -44,7 +45,7 @@ STATISTICS = ("higher", "lower", "ahead")
 
 
 @dataclass(frozen=True)
-class Tested:
+class Finding:
     """What a permutation test found.
 
     Attributes:
@@ -78,7 +79,7 @@ class Deals:
             labels[1:, at] = rng.permuted(labels[1:, at], axis=1)
         return cls(labels)
 
-    def test(self, scores: Scores) -> Tested:
+    def test(self, scores: Scores) -> Finding:
         """Hold the observed labels against the others.
 
         Args:
@@ -92,7 +93,7 @@ class Deals:
         own = np.mean(values >= values[:, :1], axis=1).reshape(len(STATISTICS), len(scores))
         smallest = _smallest(sums, runs)
         statistic, channel = np.unravel_index(int(own.argmin()), own.shape)
-        return Tested(
+        return Finding(
             overall(smallest),
             int(channel),
             STATISTICS[statistic],
@@ -116,7 +117,7 @@ class Deals:
 
     def _ahead(self, channel: Scores) -> Scores:
         """Length of the run of members at the top; a tie with another patient ends it."""
-        rank = rankdata(channel, method="dense").astype(np.int64)
+        rank = np.unique(channel, return_inverse=True)[1] + 1
         others = np.where(self.labels, 0, rank).max(axis=1)
         return np.asarray((self.labels & (rank > others[:, None])).sum(axis=1), np.float64)
 
@@ -128,7 +129,7 @@ def overall(smallest: Scores) -> float:
 
 def permutation_test(
     scores: Scores, member: Labels, strata: Strata, seed: int, deals: int = DEALS
-) -> Tested:
+) -> Finding:
     """`Deals.of` and `Deals.test` in one.
 
     Args:
@@ -224,4 +225,5 @@ def _smallest(sums: Scores, runs: Scores) -> Scores:
 def _share_at_least(values: Scores) -> Scores:
     """Of each value, the share of all values that are as high or higher."""
     ascending = np.sort(values, axis=None)
-    return 1 - np.searchsorted(ascending, values - 1e-9, side="left") / values.size
+    below = np.searchsorted(ascending, values - 1e-9, side="left")
+    return np.asarray(1 - below / values.size)

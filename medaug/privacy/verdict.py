@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medaug.domain import Release, ReleaseDecision, ReleasePolicy
 from medaug.errors import DisclosureError
+from medaug.privacy.audit import AuditResult
 from medaug.privacy.copies import Calibration
 
 Outcome = Literal["accepted", "format", "copy", "duplicate"]
@@ -51,6 +52,7 @@ class Review:
         drawn, accepted: candidates per class.
         rejections: candidates turned away per check.
         closest: candidates with the highest copy scores, accepted ones and others. Internal.
+        audit: of the whole set; None if it was not asked for or not reached. Internal.
     """
 
     outcome: Literal["released", "refused"]
@@ -64,6 +66,7 @@ class Review:
     accepted: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=dict)
     closest: tuple[Closest, ...] = ()
+    audit: AuditResult | None = None
 
     def __post_init__(self) -> None:
         released = self.outcome == "released"
@@ -97,6 +100,7 @@ class Review:
             "calibration": None
             if calibration is None
             else {**asdict(calibration), "sentence": self.calibration_sentence},
+            "audit": None if self.audit is None else self.audit.document(),
             "closest": [
                 {
                     "label": one.label,
