@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
+from medaug.bench import bench
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
 
 app = typer.Typer(
@@ -30,6 +31,8 @@ app = typer.Typer(
     help="Synthetic lesion patches from DICOM and NIfTI, released through a privacy gate and "
     "judged on patients that nobody trained on. Start with: medaug demo",
 )
+
+app.add_typer(bench, name="bench")
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")

@@ -33,8 +33,8 @@ def audit_reasons(found: AuditResult) -> tuple[str, ...]:
         reasons.append(
             f"The audit tells training {whom} from others: p = {_p(found.p)} over "
             f"{len(found.channels)} channels, below {found.limit:g}; {how} ({found.decisive}); "
-            f"highest AUC {_auc(found)}. The whole release is refused, not thinned until it passes: "
-            "train shorter, on more patients, or with stronger augmentation."
+            f"highest AUC {_auc(found)}. The whole release is refused, not thinned until it "
+            "passes: train shorter, on more patients, or with stronger augmentation."
         )
     if found.power is not None and found.power.smallest is None:
         reasons.append(

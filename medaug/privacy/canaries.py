@@ -1,10 +1,10 @@
 """Phantom patients trained on as canaries: how well does the generator remember them?
 
 Of a pool of about a thousand simulated patches, 8 to 16 are drawn as canaries and trained on; the
-rest are references that cost nothing. A canary's exposure [1]_ is the log of the pool's size over its
-rank among the references by likeness to the samples: about a bit where it is forgotten, and
-9.95 bits of 1000 where no reference comes as near. Samples that resemble a canary more than any reference are
-removed before a release.
+rest are references that cost nothing. A canary's exposure [1]_ is the log of the number of
+references over its rank among them by likeness to the samples: about a bit where it is forgotten,
+9.95 bits with a pool of 1000 where no reference comes as near. Samples that resemble a canary more
+than any reference are removed before a release.
 
 Exposures of canaries that left no trace are exponential, with mean 1 in nats; their sum is
 Gamma(k), which gives the p-value. Silence is weak evidence: canaries are simulated, and real

@@ -219,7 +219,8 @@ def _smallest(sums: Scores, runs: Scores) -> Scores:
     centred = sums - sums.mean(axis=1, keepdims=True)
     spread = sums.std(axis=1, keepdims=True)
     alike = np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0)
-    return np.minimum(_share_at_least(alike).min(axis=0), _share_at_least(runs).min(axis=0))
+    p_values = np.concatenate([_share_at_least(alike), _share_at_least(runs)])
+    return np.asarray(p_values.min(axis=0))
 
 
 def _share_at_least(values: Scores) -> Scores:

@@ -170,6 +170,6 @@ def _one_percent(
         return float(np.mean(values[inside] > limit))
 
     patients = halves.shape[1]
-    resampled = [rate(rng.integers(0, patients, patients)) for _ in range(500)]
+    resampled = [rate(rng.integers(patients, size=(patients,))) for _ in range(500)]
     low, high = np.quantile(resampled, (0.025, 0.975))
     return rate(np.arange(patients)), (float(low), float(high))
