@@ -88,7 +88,8 @@ class AuditResult:
         ahead_interval: 95 %, Clopper-Pearson, of that as a share of members.
         at_one_percent: share of members above all but 1 % of the others in the best
             channel; None, that is not estimable, with fewer than 300 others.
-        power: which copies would have been found; None where the release is refused anyway.
+        power: which copies would have been found; None where the release is refused
+            anyway, or the power was not asked for.
         reference: patients that the attacks were calibrated by; 0 without.
         channels: each way of looking.
     """
@@ -165,7 +166,8 @@ def audit(
         seed: of the permutations and the copies that are planted.
         reference: further patients, neither members nor judged, by whom attacks are calibrated.
         deals: permutations of the labels.
-        rounds: of planted copies, for each number of them.
+        rounds: of planted copies, for each number of them; 0 does not ask for the power, as
+            benches do that measure it.
         memory_mb: working memory.
 
     Raises:
@@ -187,7 +189,7 @@ def audit(
     best = int(np.argmax(aucs))
     rng = np.random.default_rng([seed, 0x9A17])
     power = None
-    if tested.p >= REFUSED_BELOW:
+    if tested.p >= REFUSED_BELOW and rounds:
         plant = Plant.of(labels, found, by_attack, both, member, REFUSED_BELOW, rng)
         power = plant.power(rng, rounds)
     return AuditResult(
