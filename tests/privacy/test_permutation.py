@@ -55,7 +55,7 @@ class TestPower:
 
     def test_one_channel_among_many_is_named(self) -> None:
         scores = correlated(np.random.default_rng(4), 20)
-        scores[13, :20] += 8
+        scores[13, :20] += 20
         found = permutation_test(scores, MEMBER, ALIKE, 0, 999)
         assert (found.p < 0.01, found.channel, found.ahead[13]) == (True, 13, 20)
 
