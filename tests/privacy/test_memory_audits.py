@@ -5,6 +5,7 @@ import planted
 import pytest
 
 from medaug.privacy.canaries import choose_canaries, exposure
+from medaug.privacy.nearness import rows_of
 from medaug.privacy.one_run import ceiling, epsilon_bound, guess
 from medaug.privacy.twins import audit_twins, calibrate, deal_twins, scores_of_twins
 
@@ -138,3 +139,14 @@ class TestOneRun:
         assert guess(scores, (scores >= 8) | (scores == 3), 4) == (4, 4)
         with pytest.raises(ValueError, match="right"):
             epsilon_bound(10, 8, 9)
+
+
+class TestStandardisedRows:
+    def test_a_plain_sample_says_nothing_about_anybody(self) -> None:
+        """A sample like everybody, and one like nobody, count the same after standardisation."""
+        patches = planted.patients(range(6), 2)
+        likeness = np.random.default_rng(0).random((4, 3, 12)).astype(np.float32)
+        rows = rows_of(patches, likeness)
+        assert rows.shape == (4, 3, 6)
+        assert rows.mean(axis=2) == pytest.approx(np.zeros((4, 3)), abs=1e-6)
+        assert rows == pytest.approx(rows_of(patches, 0.1 * likeness + 0.9), abs=1e-4)
