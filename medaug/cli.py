@@ -20,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from medaug.bench import app as bench
+from medaug.bench import bench
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
 from medaug.officer import ledger_app, scan
 
