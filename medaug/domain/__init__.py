@@ -2,6 +2,7 @@
 
 from medaug.domain.boxes import boxes_of
 from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
+from medaug.domain.cost import PrivacyCost
 from medaug.domain.digest import digest_of
 from medaug.domain.geometry import Geometry, lps_to_ras
 from medaug.domain.lesion import Case, CodedConcept, Lesion, PatientKey
@@ -33,6 +34,7 @@ __all__ = [
     "PatchSet",
     "PatientKey",
     "PatientSplit",
+    "PrivacyCost",
     "Region",
     "Release",
     "ReleaseDecision",

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medaug.domain import CheckResult, Release, ReleasePolicy, Window
+from medaug.domain import CheckResult, PrivacyCost, Release, ReleasePolicy, Window
 from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
 from medaug.export.layout import folder_names
 from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
@@ -68,6 +68,9 @@ class Manifest(_Frozen):
     patch_level_only: bool = Field(description="no patient identity: nothing holds per patient")
     policy: ReleasePolicy = Field(description="limits fixed before sampling")
     checks: tuple[CheckResult, ...] = Field(description="figures to four significant digits")
+    cost: PrivacyCost | None = Field(
+        description="of differential privacy; null where the mode claims none"
+    )
     statements: tuple[str, ...] = Field(description="the sentences that may be said outside")
     classes: tuple[ClassEntry, ...] = Field(description="in the order of the labels")
     image: ImageEntry
@@ -99,6 +102,7 @@ def describe(release: Release, settings: ExportSettings, name: str, window: Wind
         patch_level_only=decision.policy.patch_level_only,
         policy=decision.policy,
         checks=tuple(_rounded(result) for result in decision.results),
+        cost=decision.cost,
         statements=decision.statements,
         classes=_classes(release, settings),
         image=describe_image(release, window),
