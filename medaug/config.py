@@ -9,15 +9,21 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.export.settings import ExportSettings
-from medaug.generators.settings import FROM_SCRATCH, REFINER, AnyGeneratorSettings
+from medaug.generators.settings import (
+    FROM_SCRATCH,
+    REFINER,
+    VOTED,
+    AnyGeneratorSettings,
+    GeneratorSettings,
+)
 from medaug.patching.settings import PatchingSettings
 from medaug.privacy.settings import PrivacySettings
 from medaug.readers.settings import SourceSettings
@@ -58,6 +64,23 @@ class PipelineConfig(BaseModel):
     privacy: PrivacySettings = PrivacySettings()
     export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+    @model_validator(mode="after")
+    def _generator_fits_the_mode(self) -> Self:
+        mode, preset = self.privacy.mode, self.generator.preset
+        if (mode == VOTED) != (preset == VOTED):
+            raise ValueError(
+                f"privacy.mode: {VOTED} and generator.preset: {VOTED} go together, got {mode} "
+                f"and {preset}"
+            )
+        if mode == "dp-sgd" and not isinstance(self.generator, GeneratorSettings):
+            raise ValueError(f"privacy.mode: dp-sgd cannot train generator.preset: {preset}")
+        if mode != "empirical" and self.patching.mm_per_pixel is None:
+            raise ValueError(
+                f"patching.mm_per_pixel: privacy.mode: {mode} takes it from the settings, not from "
+                "the patches"
+            )
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON, without the paths of this site."""
@@ -168,7 +191,7 @@ def _faults(where: str, error: ValidationError) -> Iterator[Fault]:
         models = list(_models_at(detail["loc"][:-1]))
         known = sorted({name for model in models for name in model.model_fields})
         # Which generator it is stands in its preset and is no part of the key.
-        path = [part for part in detail["loc"] if part not in (FROM_SCRATCH, REFINER)]
+        path = [part for part in detail["loc"] if part not in (FROM_SCRATCH, REFINER, VOTED)]
         key = ".".join(map(str, path))
         place = f"{where}: {key}"
         if detail["type"] == "extra_forbidden":

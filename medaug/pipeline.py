@@ -22,10 +22,11 @@ from typing import Any
 
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import digest_of, split_patients
+from medaug.domain import digest_of
+from medaug.dp_road import deal_patients
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError
 from medaug.progress import Progress, Silent
-from medaug.stations import STATIONS, Run
+from medaug.stations import DP, STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
 Only what is inside release/ went through the gate and may leave, once your site agrees.
@@ -142,7 +143,7 @@ def _open(run: Run) -> dict[str, Any]:
 
 def _stamps(run: Run) -> dict[str, str]:
     """Each station's stamp, chained from the files to the verdict."""
-    settings = run.config.resolved()
+    settings = run.config.resolved() | {DP: run.config.privacy.charged()}
     stamp = _files_stamp(run)
     stamps = {}
     for station in STATIONS:
@@ -197,7 +198,7 @@ def _foresee_refusal(run: Run) -> None:
     faults: list[Fault] = []
     training, tuning = dict.fromkeys(patches.classes, 0), 0
     try:
-        split = split_patients(patches, fractions, config.seed)
+        split = deal_patients(config, patches)
     except CohortError as error:
         faults += error.faults
     else:

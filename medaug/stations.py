@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medaug import dp_road
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
@@ -28,7 +29,6 @@ from medaug.domain import (
     Rescale,
     Window,
     digest_of,
-    split_patients,
 )
 from medaug.domain.cohort import PARTS
 from medaug.progress import Progress
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
+    from medaug.privacy.verdict import Review
+    from medaug.privacy.voted import VotedGenerator
     from medaug.readers.source import Source
     from medaug.spread import Spread
 
@@ -78,15 +80,17 @@ class Run:
         return PatientSplit(*members)
 
     @cached_property
-    def generator(self) -> TrainedGenerator | RefinedGenerator:
+    def generator(self) -> TrainedGenerator | RefinedGenerator | VotedGenerator:
         """The trained generator."""
         from medaug.generators.refined import load_refiner
-        from medaug.generators.settings import RefinerSettings
+        from medaug.generators.settings import RefinerSettings, SimulatorSettings
         from medaug.generators.trained import load_generator
 
         folder, settings = self.folder / "generator", self.config.generator
         if isinstance(settings, RefinerSettings):
             return load_refiner(folder, _renderer(self.patches, settings))
+        if isinstance(settings, SimulatorSettings):
+            return dp_road.open_voted(self.config, settings, self.patches, folder)
         return load_generator(folder)
 
     @cached_property
@@ -154,7 +158,7 @@ def _patches_of(settings: PatchingSettings, case: Case) -> list[LesionPatch | Sk
 
 def _split(run: Run) -> None:
     config, patches = run.config, run.patches
-    split = split_patients(patches, config.cohort.fractions, config.seed)
+    split = dp_road.deal_patients(config, patches)
     parts = {}
     for part in PARTS:
         here = split.part(patches, part)
@@ -172,12 +176,16 @@ def _split(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
-    from medaug.generators.settings import RefinerSettings
+    from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
-    if isinstance(run.config.generator, RefinerSettings):
-        _train_refiner(run, run.config.generator)
-    else:
-        _train_from_scratch(run, run.config.generator)
+    settings = run.config.generator
+    if run.config.privacy.mode != "empirical":
+        training = run.split.part(run.patches, "training")
+        dp_road.train(run.config, training, run.folder / "generator", run.progress)
+    elif isinstance(settings, RefinerSettings):
+        _train_refiner(run, settings)
+    elif isinstance(settings, GeneratorSettings):
+        _train_from_scratch(run, settings)
 
 
 def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
@@ -257,13 +265,27 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
 
 
 def _release(run: Run) -> None:
-    from medaug.export.write import write_release
-    from medaug.privacy.gate import review
-    from medaug.report.sheets import sheet_name, write_sheet
-
-    config, generator = run.config, run.generator
     for sheet in (run.folder / "sheets").glob("synthetic_*"):
         sheet.unlink()
+    if run.config.privacy.mode == "empirical":
+        _leave(run, _review(run))
+        return
+    folder = run.folder / "generator"
+    outcome = dp_road.review(run.config, run.generator, run.patches, folder, run.progress)
+    write_json(run.folder / "review" / "decision.json", outcome.document())
+    _leave(run, outcome)
+
+
+def _review(run: Run) -> Review:
+    """Hold the generator against training data."""
+    from medaug.generators.refined import RefinedGenerator
+    from medaug.generators.trained import TrainedGenerator
+    from medaug.privacy.gate import review
+    from medaug.report.sheets import write_sheet
+
+    config, generator = run.config, run.generator
+    if not isinstance(generator, TrainedGenerator | RefinedGenerator):
+        raise TypeError(f"the mode empirical draws from a trained generator, not {generator}")
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     outcome = review(
         generator,
@@ -287,7 +309,15 @@ def _release(run: Run) -> None:
             path = run.folder / "review" / row[name]
             write_sheet(path, image[None], run.window, scale=3)
     write_json(run.folder / "review" / "decision.json", document)
-    release = outcome.release_or_raise()
+    return outcome
+
+
+def _leave(run: Run, outcome: Review) -> None:
+    """Write what the review let through, or raise its reasons."""
+    from medaug.export.write import write_release
+    from medaug.report.sheets import sheet_name, write_sheet
+
+    config, release = run.config, outcome.release_or_raise()
     write_release(
         release,
         run.folder / "release",
@@ -350,6 +380,7 @@ class Station:
     work: Callable[[Run], None]
 
 
+DP = "differential privacy"  # that part of ``privacy`` which decides more than the review
 STATIONS = (
     Station(
         "extract",
@@ -357,8 +388,8 @@ STATIONS = (
         ("inventory.json", "patches/patches.h5", "patches/summary.json"),
         _extract,
     ),
-    Station("split", ("cohort",), ("split.json",), _split),
-    Station("train", ("generator",), ("generator/generator.safetensors",), _train),
+    Station("split", ("cohort", DP), ("split.json",), _split),
+    Station("train", ("generator", DP), ("generator/generator.safetensors",), _train),
     Station(
         "release",
         ("privacy", "export"),

@@ -1,7 +1,7 @@
 """The nouns of the road: numpy and the standard library only, frozen, valid once they exist."""
 
 from medaug.domain.boxes import boxes_of
-from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
+from medaug.domain.cohort import HeldOut, Part, PatientSplit, deal_independently, split_patients
 from medaug.domain.cost import PrivacyCost
 from medaug.domain.digest import digest_of
 from medaug.domain.geometry import Geometry, lps_to_ras
@@ -46,6 +46,7 @@ __all__ = [
     "Volume",
     "Window",
     "boxes_of",
+    "deal_independently",
     "digest_of",
     "lps_to_ras",
     "split_patients",

@@ -13,7 +13,7 @@ patients), no gradient penalty. The discriminator and the optimiser never leave 
 was killed has left nothing behind and starts over with other noise.
 
 The chance of sampling and noise comes from the operating system's entropy and is thrown away.
-torch's Gaussians are floating-point numbers that are not hardened against attacks on their rounding.
+torch's Gaussians are floating-point numbers, not hardened against attacks on their rounding.
 
 .. [1] Abadi et al. 2016, arXiv:1607.00133
 .. [2] Bie, Kamath, Zhang 2023, Private GANs, revisited, arXiv:2302.02936
@@ -87,8 +87,7 @@ def patient_gradients(
     for images, labels in patients:
         loss = softplus(-judge(images, labels)).mean()
         clipped = clip_to(torch.autograd.grad(loss, weights), clip)
-        for into, gradient in zip(total, clipped, strict=True):
-            into += gradient
+        total = [one + other for one, other in zip(total, clipped, strict=True)]
     return total
 
 

@@ -35,18 +35,12 @@ SMALLEST_DELTA = 1e-6  # of the profile that `mu_of` covers; attacks below this 
 _INTERVAL = 1e-3  # of the privacy loss; a tenth of it changes epsilon by less than 0.1 %
 
 EXCLUDED = (
-    (
-        "the choice of settings, of this mode and of the seed, where real patients were looked at for "
-        "it"
-    ),
-    (
-        "the number of patients, the names of the classes, the size and unit of the patches and the "
-        "intensity window, which are taken as public"
-    ),
+    "the choice of settings, mode and seed, if patients' data were looked at for it",
+    "number of patients, class names, patch size, unit and intensity window, taken as public",
     "a refusal for too few patients",
     "earlier releases from the same patients",
-    "everything that stays inside the institution: evaluation, report, sheets of patches",
-    "rounding of floating-point noise, against which the generators of noise are not hardened",
+    "what stays inside the institution: evaluation, report, sheets of patches",
+    "the rounding of floating-point noise, which is not hardened against attacks",
 )
 """What no ε of this package covers."""
 
@@ -175,24 +169,23 @@ def auc_at_most(mu: float) -> float:
 
 def statements(cost: PrivacyCost) -> tuple[str, ...]:
     """The sentences that may be said of a cost."""
-    said = [
-        (
-            f"{cost.unit.capitalize()}-level (ε, δ)-differential privacy, ε = {cost.epsilon:g}, "
-            f"δ = {cost.delta:g}, relation: {cost.relation}; accountant: {cost.accountant}; "
-            f"mechanism: {cost.mechanism}, {cost.rounds} rounds, noise {cost.sigma:g} times what one "
-            f"{cost.unit} can change, each {cost.unit} in a round with probability {cost.rate:g}."
-        ),
-        f"Not covered: {'; '.join(cost.excluded)}.",
-        (
-            f"It bounds every attack on the presence of one {cost.unit} (μ = {cost.mu:g}): at 1 % "
-            f"false positives at most {found_at_most(cost.mu, 0.01):.1%} of those present are found, "
-            f"and the area under the ROC curve is at most {auc_at_most(cost.mu):.3f}."
-        ),
-        (
-            "No check of this release compared it with patients' data: it was drawn from the output "
-            "of the mechanism and from public models alone."
-        ),
-    ]
+    who = cost.unit
+    guarantee = (
+        f"{who.capitalize()}-level (ε, δ)-differential privacy, ε = {cost.epsilon:g}, "
+        f"δ = {cost.delta:g}, relation: {cost.relation}; accountant: {cost.accountant}; "
+        f"mechanism: {cost.mechanism}, {cost.rounds} rounds, noise {cost.sigma:g} times what one "
+        f"{who} can change, each {who} in a round with probability {cost.rate:g}."
+    )
+    bounds = (
+        f"It bounds every attack on the presence of one {who} (μ = {cost.mu:g}): at 1 % false "
+        f"positives at most {found_at_most(cost.mu, 0.01):.1%} of those present are found, and "
+        f"the area under the ROC curve is at most {auc_at_most(cost.mu):.3f}."
+    )
+    path = (
+        "No check of this release compared it with patients' data: it was drawn from the output of "
+        "the mechanism and from public models alone."
+    )
+    said = [guarantee, f"Not covered: {'; '.join(cost.excluded)}.", bounds, path]
     if cost.forced:
         said.append(
             "The signal is so small against the noise that this setting is refused unless it is "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -87,6 +87,13 @@ class PrivacySettings(BaseModel):
                 "patch_level_only: differential privacy here is per patient, and needs patients"
             )
         return self
+
+    def charged(self) -> dict[str, Any] | None:
+        """What decides the mechanism of differential privacy, as JSON; None where there is none."""
+        if self.mode == "empirical":
+            return None
+        names = {"mode", "epsilon", "delta", "force", "dp_vote", "dp_sgd"}
+        return self.model_dump(mode="json", include=names)
 
     def policy(self) -> ReleasePolicy:
         """The policy that the review is held to."""

@@ -1,18 +1,18 @@
 """What `dp_vote` leaves: a population of a simulator's parameters, and how to draw from it.
 
 The folder holds ``generator.safetensors`` (the population and nothing else, a product of noisy
-votes) and ``config.json`` with the cost and the record, which lists patient tokens and stays where
-the patients' data are.
+votes) and ``config.json`` with the record, which lists patient tokens and stays where the patients'
+data are.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,21 +20,21 @@ from safetensors.numpy import load_file, save_file
 
 from medaug.atomic import replacing, write_json
 from medaug.domain import Drawn, PatchSet, PatientKey, TrainingRecord
-from medaug.domain.cost import PrivacyCost
 from medaug.errors import Fault, RunFolderError
 
 WEIGHTS = "generator.safetensors"
 CONFIG = "config.json"
 _TENSOR = "population"
+_NOTE = (
+    "No network was trained: patients voted, under noise, on the parameters that lesions are "
+    "rendered with."
+)
 
 
-class Render(Protocol):
-    """The simulator with its masks."""
-
-    def __call__(
-        self, label: str, parameters: NDArray[np.float64], seeds: Sequence[int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """(class, parameters (patch, parameter), seeds) → images and masks."""
+Render = Callable[
+    [str, NDArray[np.float64], Sequence[int]], tuple[NDArray[np.float32], NDArray[np.bool_]]
+]
+"""The simulator: (class, parameters (patch, parameter), seeds) → images and masks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +46,12 @@ class VotedGenerator:
         population: (class, candidate, parameter) in [0, 1].
         render: the public simulator.
         record: who voted; internal.
-        cost: of the votes.
     """
 
     classes: tuple[str, ...]
     population: NDArray[np.float64]
     render: Render
     record: TrainingRecord
-    cost: PrivacyCost
 
     def draw(self, label: str, seeds: Sequence[int]) -> Drawn:
         """One patch per seed with its mask; a seed gives the same patch in any company."""
@@ -71,7 +69,6 @@ def save_voted(
     training: PatchSet,
     settings: dict[str, Any],
     seed: int,
-    cost: PrivacyCost,
 ) -> None:
     """Write the population, then ``config.json``, whose presence says that the votes are cast.
 
@@ -81,7 +78,6 @@ def save_voted(
         training: whose patients voted.
         settings: as resolved, JSON.
         seed: of everything that was public.
-        cost: of the votes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / WEIGHTS) as temporary:
@@ -89,13 +85,7 @@ def save_voted(
     config = {
         "classes": list(training.classes),
         "settings": settings,
-        "notes": [
-            (
-                "No network was trained: patients voted, under noise, on the parameters that lesions "
-                "are rendered with."
-            )
-        ],
-        "cost": asdict(cost),
+        "notes": [_NOTE],
         "record": {
             "patients": sorted(key.token for key in training.patient_order),
             "patches_digest": training.digest,
@@ -142,13 +132,7 @@ def load_voted(folder: Path, render: Render) -> VotedGenerator:
             images_shown=0,
             patients_known=record["patients_known"],
         ),
-        cost=cost_from(config["cost"]),
     )
-
-
-def cost_from(document: dict[str, Any]) -> PrivacyCost:
-    """A cost as ``config.json`` holds it."""
-    return PrivacyCost(**{**document, "excluded": tuple(document["excluded"])})
 
 
 def _sha256(path: Path) -> str:
