@@ -1,6 +1,6 @@
 """dp-vote on phantom patients drawn from a narrow law: how near does its output come, at what ε?
 
-    python benchmarks/privacy/dp.py --out dp.csv [--patients 100] [--seeds 5] [--size 32]
+    python benchmarks/privacy/dp.py --out dp.csv [--patients 100] [--seeds 0 1 2] [--arms prior 3]
 
 Patients are drawn about a point of the simulator's parameter space that is far from its middle
 (standard deviation 0.08 of each range between patients, 0.03 between patches of one patient; four
@@ -8,6 +8,7 @@ patches each). Distances are Fréchet distances, never seen by the mechanism's c
 drawn patches and 400 patches of 400 other patients of the same law:
 
 - ``looks``: on the 14 features that vote, standardised by the other patients;
+- ``public``: on the same features, standardised by what the simulator draws when nothing is asked;
 - ``radiomic``: on all radiomic features of `medaug.evaluation`, standardised likewise.
 
 Rows: the prior (nothing asked), ε = 1, 3, 8, no noise, and fresh patients of the law (the floor).
@@ -66,7 +67,8 @@ def main() -> None:
     ask = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     ask.add_argument("--out", type=Path, required=True)
     ask.add_argument("--patients", type=int, default=100)
-    ask.add_argument("--seeds", type=int, default=5)
+    ask.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    ask.add_argument("--arms", nargs="+", default=["prior", "1", "3", "8", "no noise", "patients"])
     ask.add_argument("--size", type=int, default=32)
     given = ask.parse_args()
     shape = (1, given.size, given.size)
@@ -84,11 +86,12 @@ def main() -> None:
     settings = VoteSettings()
     with given.out.open("w", newline="") as handle:
         table = csv.writer(handle)
-        table.writerow(["seed", "arm", "sigma", "looks", "radiomic", "seconds"])
-        for seed in range(given.seeds):
+        table.writerow(["seed", "arm", "sigma", "looks", "public", "radiomic", "seconds"])
+        for seed in given.seeds:
             rng = np.random.default_rng((seed, 1))
             others = drawn(law(COUNT, 1, rng), rng)
-            distances = _distances(others)
+            prior = drawn(rng.random((COUNT, len(PARAMETERS))), rng)
+            distances = _distances(others, prior)
             training = cohort(drawn(law(given.patients, 4, rng), rng), 4)
             arms: list[tuple[str, float]] = [("prior", np.inf)]
             arms += [
@@ -97,6 +100,8 @@ def main() -> None:
             ]
             arms += [("no noise", 1e-9), ("patients", 0.0)]
             for arm, sigma in arms:
+                if arm not in given.arms:
+                    continue
                 began = time.perf_counter()
                 if arm == "prior":
                     chosen = rng.random((COUNT, len(PARAMETERS)))
@@ -123,13 +128,13 @@ def main() -> None:
 
 
 def _distances(
-    others: NDArray[np.float32],
+    others: NDArray[np.float32], prior: NDArray[np.float32]
 ) -> list[Callable[[NDArray[np.float32]], float]]:
     def of(
-        measure: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+        measure: Callable[[NDArray[np.float32]], NDArray[np.float64]], scale_by: NDArray[np.float32]
     ) -> Callable[[NDArray[np.float32]], float]:
-        there = measure(WINDOW.to_signed(others))
-        centre, scale = there.mean(axis=0), np.maximum(there.std(axis=0), 1e-9)
+        there, scale_of = (measure(WINDOW.to_signed(images)) for images in (others, scale_by))
+        centre, scale = there.mean(axis=0), np.maximum(scale_of.std(axis=0), 1e-9)
 
         def distance(images: NDArray[np.float32]) -> float:
             here = (measure(WINDOW.to_signed(images)) - centre) / scale
@@ -137,7 +142,7 @@ def _distances(
 
         return distance
 
-    return [of(looks), of(radiomic_features)]
+    return [of(looks, others), of(looks, prior), of(radiomic_features, others)]
 
 
 if __name__ == "__main__":

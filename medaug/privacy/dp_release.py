@@ -216,7 +216,8 @@ class _Drawing:
         return tuple(
             f"Class {label}: {self.accepted[label]} of {drawn} candidates accepted, at least "
             f"{least:.0%} are needed (format {self.rejections['format']}, duplicate "
-            f"{self.rejections['duplicate']} over all classes): the generator repeats itself."
+            f"{self.rejections['duplicate']} over all classes). Duplicate: the generator repeats "
+            "itself; format: it draws blank pictures or none of the right kind."
             for label, drawn in self.drawn.items()
             if self.accepted[label] == 0 or self.accepted[label] / drawn < least
         )
