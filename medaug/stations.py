@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medaug import dp_road
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
@@ -26,13 +27,11 @@ from medaug.domain import (
     PatchSet,
     PatientKey,
     PatientSplit,
-    Rescale,
     Window,
     digest_of,
-    split_patients,
 )
 from medaug.domain.cohort import PARTS
-from medaug.errors import CohortError, Fault, MedaugError
+from medaug.errors import CohortError, Fault
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
 
@@ -46,8 +45,8 @@ if TYPE_CHECKING:
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
-    from medaug.privacy.ledger import Booking
     from medaug.privacy.verdict import Review
+    from medaug.privacy.voted import VotedGenerator
     from medaug.readers.source import Source
     from medaug.spread import Spread
 
@@ -87,15 +86,17 @@ class Run:
         return PatientSplit(*members)
 
     @cached_property
-    def generator(self) -> TrainedGenerator | RefinedGenerator:
+    def generator(self) -> TrainedGenerator | RefinedGenerator | VotedGenerator:
         """The trained generator."""
         from medaug.generators.refined import load_refiner
-        from medaug.generators.settings import RefinerSettings
+        from medaug.generators.settings import RefinerSettings, SimulatorSettings
         from medaug.generators.trained import load_generator
 
         folder, settings = self.folder / "generator", self.config.generator
         if isinstance(settings, RefinerSettings):
             return load_refiner(folder, _renderer(self.patches, settings))
+        if isinstance(settings, SimulatorSettings):
+            return dp_road.open_voted(self.config, settings, self.patches, folder)
         return load_generator(folder)
 
     @cached_property
@@ -196,7 +197,7 @@ def _patches_of(settings: PatchingSettings, case: Case) -> list[LesionPatch | Sk
 
 def _split(run: Run) -> None:
     config, patches = run.config, run.patches
-    split = split_patients(patches, config.cohort.fractions, config.seed)
+    split = dp_road.deal_patients(config, patches)
     parts = {}
     for part in PARTS:
         here = split.part(patches, part)
@@ -237,13 +238,18 @@ def _refuse_withdrawn(run: Run) -> None:
 
 
 def _train(run: Run) -> None:
-    from medaug.generators.settings import RefinerSettings
+    from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
+    settings = run.config.generator
+    if run.config.privacy.mode != "empirical":
+        training = run.split.part(run.patches, "training")
+        dp_road.train(run.config, training, run.folder / "generator", run.progress)
+        return
     with run.processes.training():
-        if isinstance(run.config.generator, RefinerSettings):
-            _train_refiner(run, run.config.generator)
-        else:
-            _train_from_scratch(run, run.config.generator)
+        if isinstance(settings, RefinerSettings):
+            _train_refiner(run, settings)
+        elif isinstance(settings, GeneratorSettings):
+            _train_from_scratch(run, settings)
 
 
 def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
@@ -322,82 +328,31 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
     )
 
 
-def _booking(run: Run) -> Booking:
-    """What the release is about to spend, known by all that determines it."""
-    from medaug.privacy.ledger import Booking
-
-    config, generator = run.config, run.generator
-    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
-    settings = config.resolved()
-    chosen = {key: settings[key] for key in ("cohort", "generator", "privacy")}
-    weights = generator.record.weights_digest
-    return Booking(
-        run=digest_of(weights, training.digest, tuning.digest, chosen, config.seed),
-        dataset=training.digest,
-        patients=frozenset(key.token for key in training.patient_order),
-        attempt=digest_of(run.patches.digest, chosen),
-        mode=config.privacy.mode,
-        wanted=dict.fromkeys(generator.classes, config.privacy.per_class),
-    )
-
-
-def _review(run: Run) -> tuple[Review, tuple[int, str] | None]:
-    """Reserve, review, and commit or abort.
-
-    Returns:
-        The review; of a release, the number and hash of its entry in the site's ledger.
-    """
-    from medaug.privacy.gate import review
-    from medaug.privacy.ledger import ATTEMPTS, pictures_of
-    from medaug.site import open_ledger
-
-    config, generator, booking = run.config, run.generator, _booking(run)
-    ledger = open_ledger(config.ledger, config.site_key)
-    ledger.train(booking.dataset, booking.patients, generator.record.weights_digest)
-    policy = config.privacy.policy()
-    audited = policy.mode != "empirical" or "audit" in policy.checks
-    ledger.reserve(booking, attempts=ATTEMPTS if audited else None)
-    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
-    try:
-        outcome = review(
-            generator,
-            policy,
-            training=training,
-            calibration=tuning,
-            rescale=Rescale.of(generator.unit, run.window),
-            window=run.window,
-            mm_per_pixel=generator.mm_per_pixel,
-            seed=config.seed,
-            memory_mb=config.privacy.memory_mb,
-            progress=run.progress,
-        )
-    except MedaugError as error:
-        ledger.abort(booking.run, [type(error).__name__])
-        raise
-    release, anchor = outcome.release, None
-    if release is None:
-        ledger.abort(booking.run, outcome.reasons)
-    else:
-        pictures = pictures_of(release.images)
-        place = ledger.commit(
-            booking.run, release.digest, release.per_class(), pictures, config.name
-        )
-        anchor = (place.entry, place.head)
-    write_json(run.folder / "review" / "ledger.json", ledger.history(booking.patients))
-    return outcome, anchor
-
-
 def _release(run: Run) -> None:
-    from medaug.export.write import write_release
-    from medaug.report.sheets import sheet_name, write_sheet
+    from medaug.releasing import review_and_record
 
-    config = run.config
-    for sheet in (run.folder / "sheets").glob("synthetic_*"):
+    for sheet in (run.folder / "sheets").glob("synthetic*"):
         sheet.unlink()
+    config, private = run.config, run.config.privacy.mode != "empirical"
+    folder = run.folder / "generator"
+    split = None if private else run.split
+    found = review_and_record(config, run.generator, run.patches, split, folder, run.progress)
+    write_json(run.folder / "review" / "ledger.json", found.history)
+    document = found.outcome.document()
+    if private:
+        document["cost"] = dp_road.cost_in(folder)
+    else:
+        _draw_closest(run, document["closest"], found.outcome)
+    write_json(run.folder / "review" / "decision.json", document)
+    _leave(run, found.outcome.release_or_raise(), found.anchor)
+
+
+def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None:
+    """Beside each of the closest candidates the training patch that it is close to."""
+    from medaug.report.sheets import write_sheet
+
     training = run.split.part(run.patches, "training")
-    outcome, anchor = _review(run)
-    document = outcome.document()
-    for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
+    for number, (row, close) in enumerate(zip(rows, outcome.closest, strict=True)):
         for name, image in (
             ("candidate", close.image),
             ("nearest", training.images[close.row]),
@@ -405,8 +360,13 @@ def _release(run: Run) -> None:
             row[name] = f"closest/{number:02d}_{name}.png"
             path = run.folder / "review" / row[name]
             write_sheet(path, image[None], run.window, scale=3)
-    write_json(run.folder / "review" / "decision.json", document)
-    release = outcome.release_or_raise()
+
+
+def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
+    """Write what the review let through."""
+    from medaug.export.write import write_release
+
+    config = run.config
     write_release(
         release,
         run.folder / "release",
@@ -470,6 +430,7 @@ class Station:
     work: Callable[[Run], None]
 
 
+DP = "differential privacy"  # that part of ``privacy`` which decides more than the review
 STATIONS = (
     Station(
         "extract",
@@ -477,8 +438,8 @@ STATIONS = (
         ("inventory.json", "patches/patches.h5", "patches/summary.json"),
         _extract,
     ),
-    Station("split", ("cohort",), ("split.json",), _split),
-    Station("train", ("generator",), ("generator/generator.safetensors",), _train),
+    Station("split", ("cohort", DP), ("split.json",), _split),
+    Station("train", ("generator", DP), ("generator/generator.safetensors",), _train),
     Station(
         "release",
         ("privacy", "export"),

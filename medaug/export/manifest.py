@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medaug.domain import CheckResult, Release, ReleasePolicy, Window
+from medaug.domain import CheckResult, PrivacyCost, Release, ReleasePolicy, Window
 from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
 from medaug.export.layout import depth_of, folder_names
 from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
@@ -85,6 +85,9 @@ class Manifest(_Frozen):
     patch_level_only: bool = Field(description="no patient identity: nothing holds per patient")
     policy: ReleasePolicy = Field(description="limits fixed before sampling")
     checks: tuple[CheckResult, ...] = Field(description="figures to four significant digits")
+    cost: PrivacyCost | None = Field(
+        description="of differential privacy; null where the mode claims none"
+    )
     statements: tuple[str, ...] = Field(description="the sentences that may be said outside")
     classes: tuple[ClassEntry, ...] = Field(description="in the order of the labels")
     image: ImageEntry
@@ -107,7 +110,7 @@ def describe(
     slice_mm: float | None = None,
     ledger: tuple[int, str] | None = None,
 ) -> Manifest:
-    """The manifest of a release; ``slice_mm`` as in `describe_image`, ``ledger`` in `write_release`.
+    """The manifest of a release; ``slice_mm`` and ``ledger`` as in `write_release`.
 
     Raises:
         DisclosureError: if the mode is unknown or a figure of the review is no number.
@@ -126,6 +129,7 @@ def describe(
         patch_level_only=decision.policy.patch_level_only,
         policy=decision.policy,
         checks=tuple(_rounded(result) for result in decision.results),
+        cost=decision.cost,
         statements=decision.statements,
         classes=_classes(release, settings),
         image=describe_image(release, window, slice_mm),

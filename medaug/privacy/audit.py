@@ -24,6 +24,7 @@ single leaked patient can never be seen: of two equally likely labels, one patie
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from math import comb
 from typing import Any
 
 import numpy as np
@@ -226,6 +227,17 @@ def strata(patches: PatchSet) -> NDArray[np.int64]:
     shows[patches.patient_index, patches.labels] = True
     _, number = np.unique(shows, axis=0, return_inverse=True)
     return np.asarray(number, np.int64).reshape(-1)
+
+
+def least_p(training: PatchSet, held_out: PatchSet) -> float:
+    """No audit of these patients can reach a lower p-value: one deal of all that are possible."""
+    stratum = strata(_together(training, held_out))
+    deals = 1
+    for one in np.unique(stratum):
+        of_stratum = stratum == one
+        members = int(of_stratum[: len(training.patient_order)].sum())
+        deals *= comb(int(of_stratum.sum()), members)
+    return 1 / deals
 
 
 def refuse_shared(training: PatchSet, held_out: PatchSet, reference: PatchSet | None) -> None:

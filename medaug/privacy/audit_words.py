@@ -40,7 +40,8 @@ def audit_reasons(found: AuditResult) -> tuple[str, ...]:
         reasons.append(
             f"The audit is blind: with {found.members} training and {found.others} held-out {whom} "
             f"not even copies of {found.power.tried[-1][0]} training {whom} would have been found "
-            "with 80 % power. Give the test part more patients."
+            "with 80 % power. Give the test part more patients; or set privacy.audit: false, and "
+            "the release says that no attack was run."
         )
     return tuple(reasons)
 
