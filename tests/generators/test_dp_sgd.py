@@ -159,8 +159,8 @@ def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Tensor]]:
     moved: list[Tensor] = []
 
     class Spied(dp_sgd.Adversaries):
-        def __init__(self, *given: object) -> None:
-            super().__init__(*given)
+        def __init__(self, *given: object, **named: object) -> None:
+            super().__init__(*given, **named)
             real = self.learning.apply
 
             def spy(name: str, gradients: Sequence[Tensor]) -> None:
