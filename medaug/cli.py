@@ -20,8 +20,9 @@ from typing import Annotated, Any
 
 import typer
 
-from medaug.bench import app as bench
+from medaug.bench import bench
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
+from medaug.officer import ledger_app, scan
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +32,8 @@ app = typer.Typer(
     help="Synthetic lesion patches from DICOM and NIfTI, released through a privacy gate and "
     "judged on patients that nobody trained on. Start with: medaug demo",
 )
+app.add_typer(ledger_app, name="ledger")
+app.command()(scan)
 
 app.add_typer(bench, name="bench")
 
@@ -363,4 +366,4 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         typer.echo(f"medaug: {InputError(fault)}", err=True)
         return InputError.exit_code
-    return 0
+    return ended if isinstance(ended, int) else 0

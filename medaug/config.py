@@ -9,10 +9,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.settings import EvaluationSettings
@@ -21,6 +21,7 @@ from medaug.generators.beginning import init_digest
 from medaug.generators.settings import (
     FROM_SCRATCH,
     REFINER,
+    VOTED,
     AnyGeneratorSettings,
     GeneratorSettings,
 )
@@ -57,6 +58,9 @@ class PipelineConfig(BaseModel):
     site_key: Path | None = Field(
         None, description="file with the site's key; default: a folder of the user's account"
     )
+    ledger: Path | None = Field(
+        None, description="file of the site's ledger; default: beside the site's key"
+    )
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     patching: PatchingSettings = PatchingSettings()
     cohort: CohortSettings = CohortSettings()
@@ -65,9 +69,27 @@ class PipelineConfig(BaseModel):
     export: ExportSettings = ExportSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
 
+    @model_validator(mode="after")
+    def _generator_fits_the_mode(self) -> Self:
+        mode, preset = self.privacy.mode, self.generator.preset
+        if (mode == VOTED) != (preset == VOTED):
+            raise ValueError(
+                f"privacy.mode: {VOTED} and generator.preset: {VOTED} go together, got {mode} "
+                f"and {preset}"
+            )
+        if mode == "dp-sgd" and not isinstance(self.generator, GeneratorSettings):
+            raise ValueError(f"privacy.mode: dp-sgd cannot train generator.preset: {preset}")
+        if mode != "empirical" and self.patching.mm_per_pixel is None:
+            raise ValueError(
+                f"patching.mm_per_pixel: privacy.mode: {mode} takes it from the settings, not from "
+                "the patches"
+            )
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON; the digest of what is begun from, no paths of this site."""
-        document: dict[str, Any] = self.model_dump(mode="json", exclude={"data", "site_key"})
+        paths = {"data", "site_key", "ledger"}
+        document: dict[str, Any] = self.model_dump(mode="json", exclude=paths)
         if isinstance(self.generator, GeneratorSettings) and self.generator.init is not None:
             document["generator"]["init"] = init_digest(self.generator.init)
         return document
@@ -179,7 +201,7 @@ def _faults(where: str, error: ValidationError) -> Iterator[Fault]:
         models = list(_models_at(detail["loc"][:-1]))
         known = sorted({name for model in models for name in model.model_fields})
         # Which generator it is stands in its preset and is no part of the key.
-        path = [part for part in detail["loc"] if part not in (FROM_SCRATCH, REFINER)]
+        path = [part for part in detail["loc"] if part not in (FROM_SCRATCH, REFINER, VOTED)]
         key = ".".join(map(str, path))
         place = f"{where}: {key}"
         if detail["type"] == "extra_forbidden":

@@ -19,6 +19,8 @@ _FORBIDDEN = re.compile(
     | \bcomplian\w*\s+with\s+(?:the\s+)?(?:GDPR|HIPAA)
     | \bno\s+re-?identification\b
     | \bre-?identification\s+(?:is\s+)?(?:not\s+possible|impossible)
+    | \b(?:cannot|can\s+not|can't|never)\s+be\s+re-?identified\b
+    | \bnon-?identifi(?:able|ed)\b
     | \bsafe(?:ly)?\b
     | \bpass(?:es|ed)?\s+(?:the\s+)?DCR\b
     """,

@@ -22,11 +22,12 @@ from typing import Any
 
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import digest_of, split_patients
-from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError
+from medaug.domain import PatchSet, PatientSplit, digest_of
+from medaug.dp_road import deal_patients
+from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError, SettingsError
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
-from medaug.stations import STATIONS, Run
+from medaug.stations import DP, STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
 Only what is inside release/ went through the gate and may leave, once your site agrees.
@@ -64,6 +65,14 @@ def run_pipeline(
     """
     from medaug.report.page import write_report
 
+    if processes.size > 1 and config.privacy.mode != "empirical":
+        raise SettingsError(
+            Fault(
+                "--devices",
+                f"{processes.size} processes",
+                f"1 with privacy.mode: {config.privacy.mode}: noise is drawn in one place",
+            )
+        )
     run = Run(config, folder, progress or Silent(), dask, processes)
     stamps = _stamps(run)
     journal = _open(run)
@@ -152,7 +161,7 @@ def _open(run: Run) -> dict[str, Any]:
 
 def _stamps(run: Run) -> dict[str, str]:
     """Each station's stamp, chained from the files to the verdict."""
-    settings = run.config.resolved()
+    settings = run.config.resolved() | {DP: run.config.privacy.charged()}
     stamp = _files_stamp(run)
     stamps = {}
     for station in STATIONS:
@@ -207,12 +216,14 @@ def _foresee_refusal(run: Run) -> None:
     faults: list[Fault] = []
     training, tuning = dict.fromkeys(patches.classes, 0), 0
     try:
-        split = split_patients(patches, fractions, config.seed)
+        split = deal_patients(config, patches)
     except CohortError as error:
         faults += error.faults
     else:
         training = split.part(patches, "training").patients_per_class()
         tuning = len(split.tuning)
+        if config.privacy.audited:
+            faults += _audit_faults(split, patches, what)
     if not isinstance(policy.per_class, int):
         strangers = sorted(set(policy.per_class) - set(patches.classes))
         faults += [
@@ -248,6 +259,23 @@ def _foresee_refusal(run: Run) -> None:
         )
     if faults:
         raise CohortError(*faults)
+
+
+def _audit_faults(split: PatientSplit, patches: PatchSet, what: str) -> list[Fault]:
+    from medaug.privacy.audit import REFUSED_BELOW, least_p
+
+    least = least_p(split.part(patches, "training"), split.part(patches, "test"))
+    if least < REFUSED_BELOW:
+        return []
+    return [
+        Fault(
+            "audit",
+            f"{len(split.training)} {what} train and {len(split.test)} test: by chance alone they "
+            f"come apart with p = {least:.2g}",
+            f"so many that an attack can reach p < {REFUSED_BELOW:g}",
+            "bring more; or set privacy.audit: false, and the release says that nobody attacked it",
+        )
+    ]
 
 
 @contextmanager

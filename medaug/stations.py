@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from medaug import dp_road
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
@@ -26,12 +27,11 @@ from medaug.domain import (
     PatchSet,
     PatientKey,
     PatientSplit,
-    Rescale,
     Window,
     digest_of,
-    split_patients,
 )
 from medaug.domain.cohort import PARTS
+from medaug.errors import CohortError, Fault
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
 
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from medaug.generators.trained import TrainedGenerator
     from medaug.patching.extract import SkippedLesion
     from medaug.patching.settings import PatchingSettings
+    from medaug.privacy.verdict import Review
+    from medaug.privacy.voted import VotedGenerator
     from medaug.readers.source import Source
     from medaug.spread import Spread
 
@@ -84,15 +86,17 @@ class Run:
         return PatientSplit(*members)
 
     @cached_property
-    def generator(self) -> TrainedGenerator | RefinedGenerator:
+    def generator(self) -> TrainedGenerator | RefinedGenerator | VotedGenerator:
         """The trained generator."""
         from medaug.generators.refined import load_refiner
-        from medaug.generators.settings import RefinerSettings
+        from medaug.generators.settings import RefinerSettings, SimulatorSettings
         from medaug.generators.trained import load_generator
 
         folder, settings = self.folder / "generator", self.config.generator
         if isinstance(settings, RefinerSettings):
             return load_refiner(folder, _renderer(self.patches, settings))
+        if isinstance(settings, SimulatorSettings):
+            return dp_road.open_voted(self.config, settings, self.patches, folder)
         return load_generator(folder)
 
     @cached_property
@@ -193,7 +197,7 @@ def _patches_of(settings: PatchingSettings, case: Case) -> list[LesionPatch | Sk
 
 def _split(run: Run) -> None:
     config, patches = run.config, run.patches
-    split = split_patients(patches, config.cohort.fractions, config.seed)
+    split = dp_road.deal_patients(config, patches)
     parts = {}
     for part in PARTS:
         here = split.part(patches, part)
@@ -206,18 +210,46 @@ def _split(run: Run) -> None:
                 for label in patches.classes
             },
         }
+    _refuse_withdrawn(run)
     document = {"seed": config.seed, "fractions": list(config.cohort.fractions), "parts": parts}
     write_json(run.folder / "split.json", document)
 
 
-def _train(run: Run) -> None:
-    from medaug.generators.settings import RefinerSettings
+def _refuse_withdrawn(run: Run) -> None:
+    """Before anything is learnt: nobody who has withdrawn may stand in any part."""
+    from medaug.site import ledger_path, open_ledger
 
+    config = run.config
+    if not ledger_path(config.ledger, config.site_key).exists():
+        return
+    ledger = open_ledger(config.ledger, config.site_key)
+    if gone := ledger.withdrawn(key.token for key in run.patches.patient_order):
+        raise CohortError(
+            *(
+                Fault(
+                    f"patient {token}",
+                    "has withdrawn: see the ledger of this site",
+                    "patients who have not",
+                    "take the patient's files out of the sources and run with --redo",
+                )
+                for token in sorted(gone)
+            )
+        )
+
+
+def _train(run: Run) -> None:
+    from medaug.generators.settings import GeneratorSettings, RefinerSettings
+
+    settings = run.config.generator
+    if run.config.privacy.mode != "empirical":
+        training = run.split.part(run.patches, "training")
+        dp_road.train(run.config, training, run.folder / "generator", run.progress)
+        return
     with run.processes.training():
-        if isinstance(run.config.generator, RefinerSettings):
-            _train_refiner(run, run.config.generator)
-        else:
-            _train_from_scratch(run, run.config.generator)
+        if isinstance(settings, RefinerSettings):
+            _train_refiner(run, settings)
+        elif isinstance(settings, GeneratorSettings):
+            _train_from_scratch(run, settings)
 
 
 def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
@@ -297,28 +329,30 @@ def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
 
 
 def _release(run: Run) -> None:
-    from medaug.export.write import write_release
-    from medaug.privacy.gate import review
-    from medaug.report.sheets import write_sheet
+    from medaug.releasing import review_and_record
 
-    config, generator = run.config, run.generator
     for sheet in (run.folder / "sheets").glob("synthetic*"):
         sheet.unlink()
-    training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
-    outcome = review(
-        generator,
-        config.privacy.policy(),
-        training=training,
-        calibration=tuning,
-        rescale=Rescale.of(generator.unit, run.window),
-        window=run.window,
-        mm_per_pixel=generator.mm_per_pixel,
-        seed=config.seed,
-        memory_mb=config.privacy.memory_mb,
-        progress=run.progress,
-    )
-    document = outcome.document()
-    for number, (row, close) in enumerate(zip(document["closest"], outcome.closest, strict=True)):
+    config, private = run.config, run.config.privacy.mode != "empirical"
+    folder = run.folder / "generator"
+    split = None if private else run.split
+    found = review_and_record(config, run.generator, run.patches, split, folder, run.progress)
+    write_json(run.folder / "review" / "ledger.json", found.history)
+    document = found.outcome.document()
+    if private:
+        document["cost"] = dp_road.cost_in(folder)
+    else:
+        _draw_closest(run, document["closest"], found.outcome)
+    write_json(run.folder / "review" / "decision.json", document)
+    _leave(run, found.outcome.release_or_raise(), found.anchor)
+
+
+def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None:
+    """Beside each of the closest candidates the training patch that it is close to."""
+    from medaug.report.sheets import write_sheet
+
+    training = run.split.part(run.patches, "training")
+    for number, (row, close) in enumerate(zip(rows, outcome.closest, strict=True)):
         for name, image in (
             ("candidate", close.image),
             ("nearest", training.images[close.row]),
@@ -326,8 +360,13 @@ def _release(run: Run) -> None:
             row[name] = f"closest/{number:02d}_{name}.png"
             path = run.folder / "review" / row[name]
             write_sheet(path, image[None], run.window, scale=3)
-    write_json(run.folder / "review" / "decision.json", document)
-    release = outcome.release_or_raise()
+
+
+def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
+    """Write what the review let through."""
+    from medaug.export.write import write_release
+
+    config = run.config
     write_release(
         release,
         run.folder / "release",
@@ -338,6 +377,7 @@ def _release(run: Run) -> None:
         window=run.window,
         slice_mm=config.patching.slice_mm,
         progress=run.progress,
+        ledger=anchor,
     )
     for at, label in enumerate(release.classes):
         rows = np.flatnonzero(release.labels == at)[:64]
@@ -390,6 +430,7 @@ class Station:
     work: Callable[[Run], None]
 
 
+DP = "differential privacy"  # that part of ``privacy`` which decides more than the review
 STATIONS = (
     Station(
         "extract",
@@ -397,8 +438,8 @@ STATIONS = (
         ("inventory.json", "patches/patches.h5", "patches/summary.json"),
         _extract,
     ),
-    Station("split", ("cohort",), ("split.json",), _split),
-    Station("train", ("generator",), ("generator/generator.safetensors",), _train),
+    Station("split", ("cohort", DP), ("split.json",), _split),
+    Station("train", ("generator", DP), ("generator/generator.safetensors",), _train),
     Station(
         "release",
         ("privacy", "export"),

@@ -27,7 +27,10 @@ from medaug.export.release import load_release
 from medaug.export.verify import verify_release
 from medaug.phantom import write_cohort
 from medaug.pipeline import run_pipeline
+from medaug.privacy.ledger_chain import Anchor
 from medaug.progress import Silent
+from medaug.scan.folder import scan
+from medaug.site import open_ledger
 from medaug.stations import STATIONS, Run
 
 pytestmark = pytest.mark.slow
@@ -213,8 +216,18 @@ class TestIdentity:
         }
         assert found >= {".dcm", ".gz"}
 
-    def test_and_nowhere_in_the_run(self, walked: Walked) -> None:
-        assert hits(walked.folder) == []
+    def test_and_nowhere_in_the_run_or_the_ledger(self, walked: Walked) -> None:
+        """Nor in what is packed inside: searched as an officer would (`medaug scan`)."""
+        assert (walked.folder.parent / "site.ledger.sqlite").is_file()
+        found = scan(walked.folder.parent, [MARKER])
+        assert (found.findings, found.unsearched) == ([], [])
+
+    def test_the_ledger_knows_the_release(self, walked: Walked) -> None:
+        ledger = open_ledger(None, walked.config.site_key)
+        document = json.loads((walked.folder / "release" / "release.json").read_text())["ledger"]
+        assert ledger.problems(Anchor(document["entry"], document["head"])) == ()
+        kinds = [entry.kind for entry in ledger.entries()]
+        assert kinds == ["dataset", "train", "attempt", "reserve", "audit", "commit"]
 
     def test_nor_in_what_is_printed(self, cohort: Path, tmp_path: Path) -> None:
         key = f"site_key={tmp_path / 'site.key'}"
@@ -259,12 +272,18 @@ class TestKilledAtAnyMoment:
         subprocess.run(command, check=True, capture_output=True)
 
         def release(folder: Path) -> dict[str, bytes]:
+            """All but where the site's ledger stood, and the sum of the paper that says so."""
             root = folder / "release"
-            return {
+            files = {
                 str(path.relative_to(root)): path.read_bytes()
                 for path in root.rglob("*")
                 if path.is_file()
             }
+            paper = json.loads(files["release.json"])
+            assert paper.pop("ledger")["entry"] == 6
+            sums = files["SHA256SUMS"].splitlines()
+            files["SHA256SUMS"] = b"\n".join(sum_ for sum_ in sums if b"release.json" not in sum_)
+            return {**files, "release.json": json.dumps(paper).encode()}
 
         assert release(out) == release(walked.folder)
         assert not list(out.rglob(".partial-*"))

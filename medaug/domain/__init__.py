@@ -1,7 +1,8 @@
 """The nouns of the road: numpy and the standard library only, frozen, valid once they exist."""
 
 from medaug.domain.boxes import boxes_of
-from medaug.domain.cohort import HeldOut, Part, PatientSplit, split_patients
+from medaug.domain.cohort import HeldOut, Part, PatientSplit, deal_independently, split_patients
+from medaug.domain.cost import PrivacyCost
 from medaug.domain.digest import digest_of
 from medaug.domain.geometry import Geometry, lps_to_ras
 from medaug.domain.lesion import Case, CodedConcept, Lesion, PatientKey
@@ -35,6 +36,7 @@ __all__ = [
     "PatchSet",
     "PatientKey",
     "PatientSplit",
+    "PrivacyCost",
     "Region",
     "Release",
     "ReleaseDecision",
@@ -47,6 +49,7 @@ __all__ = [
     "Window",
     "boxes_of",
     "central",
+    "deal_independently",
     "digest_of",
     "lps_to_ras",
     "split_patients",

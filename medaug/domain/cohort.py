@@ -98,6 +98,27 @@ def split_patients(
     return PatientSplit(*members)
 
 
+def deal_independently(patches: PatchSet, fractions: Sequence[float], seed: int) -> PatientSplit:
+    """Deal each patient to a part by his own token and the seed, whoever else is in the cohort.
+
+    One patient more or less moves nobody else, which differential privacy over the whole cohort
+    needs and `split_patients` does not give. Parts are as large as chance makes them, not
+    stratified, and follow from the site's key.
+
+    Raises:
+        CohortError: if a part stays empty.
+    """
+    ends = np.cumsum(fractions)[:2]
+    members: list[set[PatientKey]] = [set(), set(), set()]
+    for patient in patches.patient_order:
+        at = int(digest_of("part", seed, patient.token)[:13], 16) / 16**13
+        members[int(np.searchsorted(ends, at, side="right"))].add(patient)
+    if not all(members):
+        sizes = ", ".join(f"{name} {len(part)}" for name, part in zip(PARTS, members, strict=True))
+        raise CohortError(Fault("cohort", f"an empty part: {sizes}", "", "add patients"))
+    return PatientSplit(*map(frozenset, members))
+
+
 def _stratify(
     shows: NDArray[np.bool_], fractions: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from medaug.domain.cost import PrivacyCost
 from medaug.domain.digest import digest_of
 from medaug.domain.lesion import PatientKey
 from medaug.domain.volume import Rescale, Unit
@@ -182,7 +183,8 @@ class ReleasePolicy:
     Attributes:
         per_class: samples wanted of every class, or of each class that is to be released.
         checks: names of the checks that must run and pass.
-        mode: "empirical": filters and audits see training data, no differential privacy.
+        mode: "empirical": filters and audits see training data, no differential privacy. "dp-vote",
+            "dp-sgd": nothing after the noise sees training data.
         tries: candidates drawn at most per wanted sample.
         copy_false_rejection: share of new real patients that the copy limit may reject at most.
         duplicate_limit: correlation above which two samples count as the same picture.
@@ -246,7 +248,7 @@ class ReleaseDecision:
     """The outcome of a review, bound by a digest to the pixels and masks it saw.
 
     ``drawn`` and ``accepted`` count candidates per class; ``statements`` are the sentences that
-    may be said outside.
+    may be said outside; ``cost`` is there exactly where the mode claims differential privacy.
     """
 
     policy: ReleasePolicy
@@ -255,6 +257,7 @@ class ReleaseDecision:
     drawn: dict[str, int]
     accepted: dict[str, int]
     statements: tuple[str, ...]
+    cost: PrivacyCost | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,6 +281,11 @@ class Release(_Synthetic):
             reasons.append("the decision was taken on other pixels or masks than these")
         if not policy.checks:
             reasons.append("the policy asks for no check")
+        cost = self.decision.cost
+        if (None if cost is None else cost.mechanism) != (
+            None if policy.mode == "empirical" else policy.mode
+        ):
+            reasons.append(f"the mode is {policy.mode} and the cost in privacy is {cost}")
         run = {result.name for result in self.decision.results}
         reasons += [
             f"the check '{name}' was asked for and not run"

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from medaug.domain import CheckResult, Release, ReleasePolicy, Window
+from medaug.domain import CheckResult, PrivacyCost, Release, ReleasePolicy, Window
 from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
 from medaug.export.layout import depth_of, folder_names
 from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
@@ -62,6 +62,13 @@ class ClassEntry(_Frozen):
     finding: Finding | None = Field(description="coded finding, where one is known")
 
 
+class LedgerEntry(_Frozen):
+    """Where the institution's own ledger stood when this release was recorded."""
+
+    entry: int = Field(ge=1, description="number of the entry")
+    head: str = Field(pattern=_DIGEST, description="its hash, over all entries up to it")
+
+
 class Manifest(_Frozen):
     """The content of ``release.json``."""
 
@@ -78,6 +85,9 @@ class Manifest(_Frozen):
     patch_level_only: bool = Field(description="no patient identity: nothing holds per patient")
     policy: ReleasePolicy = Field(description="limits fixed before sampling")
     checks: tuple[CheckResult, ...] = Field(description="figures to four significant digits")
+    cost: PrivacyCost | None = Field(
+        description="of differential privacy; null where the mode claims none"
+    )
     statements: tuple[str, ...] = Field(description="the sentences that may be said outside")
     classes: tuple[ClassEntry, ...] = Field(description="in the order of the labels")
     image: ImageEntry
@@ -87,6 +97,9 @@ class Manifest(_Frozen):
     pixels_digest: str = Field(
         pattern=_DIGEST, description="SHA-256 over pixels, masks and meaning"
     )
+    ledger: LedgerEntry | None = Field(
+        description="for the institution to check its ledger by; null where none was kept"
+    )
 
 
 def describe(
@@ -95,8 +108,9 @@ def describe(
     name: str,
     window: Window,
     slice_mm: float | None = None,
+    ledger: tuple[int, str] | None = None,
 ) -> Manifest:
-    """The manifest of a release; ``slice_mm`` as in `describe_image`.
+    """The manifest of a release; ``slice_mm`` and ``ledger`` as in `write_release`.
 
     Raises:
         DisclosureError: if the mode is unknown or a figure of the review is no number.
@@ -115,6 +129,7 @@ def describe(
         patch_level_only=decision.policy.patch_level_only,
         policy=decision.policy,
         checks=tuple(_rounded(result) for result in decision.results),
+        cost=decision.cost,
         statements=decision.statements,
         classes=_classes(release, settings),
         image=describe_image(release, window, slice_mm),
@@ -122,6 +137,7 @@ def describe(
         formats=settings.formats,
         generator_digest=release.generator_digest,
         pixels_digest=release.digest,
+        ledger=None if ledger is None else LedgerEntry(entry=ledger[0], head=ledger[1]),
     )
 
 

@@ -39,6 +39,7 @@ def assemble(folder: Path, manifest: Manifest) -> Release:
         drawn={entry.name: entry.drawn for entry in manifest.classes},
         accepted={entry.name: entry.accepted for entry in manifest.classes},
         statements=manifest.statements,
+        cost=manifest.cost,
     )
     try:
         return Release(

@@ -37,6 +37,7 @@ def write_release(
     window: Window,
     slice_mm: float | None = None,
     progress: Progress = _NOBODY,
+    ledger: tuple[int, str] | None = None,
 ) -> None:
     """Write ``release`` to ``folder``, in place of what may stand there.
 
@@ -50,6 +51,7 @@ def write_release(
         window: what the generator draws, in the release's unit; viewers start with it.
         slice_mm: between adjacent slices that are channels; a pixel's size where nothing is said.
         progress: told of every sample and format.
+        ledger: number and hash of the entry of the site's ledger that records this release.
 
     Raises:
         DisclosureError: if ``release`` is none, was changed after its approval, or its papers
@@ -59,7 +61,7 @@ def write_release(
     """
     if not isinstance(release, Release):
         raise DisclosureError(f"only a Release may leave; this is a {type(release).__name__}")
-    manifest = describe(release, settings, name, window, slice_mm)
+    manifest = describe(release, settings, name, window, slice_mm, ledger)
     paper = datasheet(manifest)
     if words := forbidden_words(manifest.model_dump_json() + paper):
         raise DisclosureError(f"the release's papers would say: {', '.join(sorted(set(words)))}")

@@ -29,7 +29,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from medaug.errors import Fault, SettingsError
-from medaug.generators.settings import GeneratorSettings, RefinerSettings
+from medaug.generators.settings import (
+    AnyGeneratorSettings,
+    GeneratorSettings,
+    RefinerSettings,
+    SimulatorSettings,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +135,7 @@ ALONE = Processes()
 
 @contextmanager
 def together(
-    settings: GeneratorSettings | RefinerSettings, devices: int = 1, nodes: int = 1
+    settings: AnyGeneratorSettings, devices: int = 1, nodes: int = 1
 ) -> Iterator[Processes]:
     """The processes that train, as long as the ``with`` block lasts.
 
@@ -150,6 +155,10 @@ def together(
     if devices * nodes == 1:
         yield ALONE
         return
+    if isinstance(settings, SimulatorSettings):
+        raise SettingsError(
+            Fault("--devices", f"{devices * nodes} processes", "1 with the preset dp-vote")
+        )
     _refuse(settings, devices, nodes)
     processes = _processes(settings, devices, nodes, torchrun)
     if torchrun or nodes > 1:

@@ -332,23 +332,52 @@ class RefinerSettings(BaseModel):
         )
 
 
+class SimulatorSettings(BaseModel):
+    """Settings where lesions are rendered from parameters that patients vote on; no network.
+
+    How the votes are counted stands under ``privacy``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Literal["dp-vote"] = Field(description="render what noisy votes of patients chose")
+    window: tuple[float, float] = Field(
+        description="[low, high] in the unit of the patches; intensities outside are clipped",
+    )
+    render: dict[str, str] = Field(
+        default_factory=dict,
+        description="kind of lesion (cyst, metastasis, haemangioma) that each class is rendered "
+        "as; without an entry, the kind of the same name",
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        low, high = self.window
+        if not low < high:
+            raise ValueError(f"window: low must be below high, got [{low:g}, {high:g}]")
+        return self
+
+
+VOTED: Literal["dp-vote"] = "dp-vote"
 REFINER: Literal["simulate-and-refine"] = "simulate-and-refine"
 FROM_SCRATCH: Literal["small-data"] = "small-data"  # the tag is one of the presets
 
 
 def _which(given: Any) -> str | None:
     preset = given.get("preset") if isinstance(given, Mapping) else getattr(given, "preset", None)
-    if preset is not None and preset not in {*PRESETS, REFINER}:
+    if preset is not None and preset not in {*PRESETS, REFINER, VOTED}:
         return None
-    return REFINER if preset == REFINER else FROM_SCRATCH
+    return str(preset) if preset in {REFINER, VOTED} else FROM_SCRATCH
 
 
 AnyGeneratorSettings = Annotated[
-    Annotated[GeneratorSettings, Tag(FROM_SCRATCH)] | Annotated[RefinerSettings, Tag(REFINER)],
+    Annotated[GeneratorSettings, Tag(FROM_SCRATCH)]
+    | Annotated[RefinerSettings, Tag(REFINER)]
+    | Annotated[SimulatorSettings, Tag(VOTED)],
     Discriminator(
         _which,
         custom_error_type="preset",
-        custom_error_message=f"preset: expected one of {', '.join([*PRESETS, REFINER])}",
+        custom_error_message=f"preset: expected one of {', '.join([*PRESETS, REFINER, VOTED])}",
     ),
 ]
 """The ``generator`` of a pipeline file; its ``preset`` tells which."""

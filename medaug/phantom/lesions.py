@@ -64,8 +64,9 @@ def draw_lesion(
     geometry: Geometry,
     lesion: PhantomLesion,
     habitus: Habitus,
+    shift_hu: float = 0.0,
 ) -> tuple[Region, NDArray[np.bool_]]:
-    """Paint one lesion into ``voxels`` (i, j, k) in place.
+    """Paint one lesion into ``voxels`` (i, j, k) in place, ``shift_hu`` denser than its kind is.
 
     Returns:
         Its box, and within it the voxels of which it fills at least half.
@@ -82,7 +83,7 @@ def draw_lesion(
     depth, reach = shape.depths(axes)
     share, hu = look(rng, shape, axes, depth, reach, habitus)
     folded = fold(share)
-    tissue = fold(share * hu) / np.maximum(folded, np.float32(1e-6))
+    tissue = fold(share * hu) / np.maximum(folded, np.float32(1e-6)) + np.float32(shift_hu)
     blend(voxels, region, folded, np.asarray(tissue, dtype=np.float32))
     return region, _largest_piece(fold(step(depth, BORDER_MM)) >= 0.5)
 

@@ -123,13 +123,28 @@ def render_lesion(
     rng = np.random.default_rng([seed, KINDS.index(kind), _STREAM])
     scan, habitus = Scan.draw(rng), Habitus.draw(rng)
     diameter = float(np.exp(rng.uniform(np.log(SMALLEST_MM), np.log(LARGEST_MM))))
+    return picture_of(rng, kind, scan, habitus, diameter, size, mm_per_pixel)
+
+
+def picture_of(
+    rng: np.random.Generator,
+    kind: Kind,
+    scan: Scan,
+    habitus: Habitus,
+    diameter: float,
+    size: int,
+    mm_per_pixel: float,
+    shift_hu: float = 0.0,
+) -> tuple[Images, Masks]:
+    """`render_lesion` with what stands first given; ``shift_hu`` as in `draw_lesion`."""
     while (found := _abdomen(rng, scan, habitus, diameter, size * mm_per_pixel)) is None:
         diameter *= SHRINK
     geometry, voxels, liver, centre = found
     draw_twigs(rng, voxels, geometry, liver, habitus)
     x, y, z = centre.tolist()
     place = (x, y, z + rng.uniform(-0.5, 0.5) * scan.slice)  # the slice need not cut the middle
-    region, part = draw_lesion(rng, voxels, geometry, PhantomLesion(kind, place, diameter), habitus)
+    lesion = PhantomLesion(kind, place, diameter)
+    region, part = draw_lesion(rng, voxels, geometry, lesion, habitus, shift_hu)
     outline = np.zeros(geometry.shape[:2], bool)
     outline[region[:2]] = part[:, :, 0]
     picture = scanned(rng, voxels, scan)[:, :, 0].T.astype(np.float32)

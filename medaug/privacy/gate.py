@@ -25,6 +25,7 @@ are raised for what nobody may decide on: parts that share patients, settings th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,8 +94,8 @@ def review(
         progress: told of every patch compared and every candidate accepted.
         earlier: images of earlier releases, (sample, channel, row, column) each, in the same unit.
         released_before: samples of each class in earlier releases from these patients.
-        audit: looks at the survivors in the end. A finding refuses the whole release; nothing is
-            taken away until it passes.
+        audit: looks at the survivors in the end, and "audit" joins the checks of the policy. A
+            finding refuses the whole release; nothing is taken away until it passes.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
@@ -104,6 +105,9 @@ def review(
     """
     refuse_settings(sampler, policy, training)
     refuse_leakage(sampler, training, calibration)
+    if audit is not None:
+        # A release must show that an audit which was promised was run.
+        policy = replace(policy, checks=(*policy.checks, "audit"))
     allowed = allowed_of(policy, training, released_before or {})
     reasons = why_not_begin(sampler, policy, training, calibration)
     reasons += why_spent(policy, allowed, training)

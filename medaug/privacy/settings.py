@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medaug.domain import ReleasePolicy
 from medaug.privacy.verdict import CHECKS
+
+Mode = Literal["empirical", "dp-vote", "dp-sgd"]
+
+
+class VoteSettings(BaseModel):
+    """How patients' votes are turned into a population; nothing here changes the guarantee."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: int = Field(
+        100, ge=2, le=10_000, description="of every class; more than patients drown in the noise"
+    )
+    renderings: int = Field(2, ge=1, description="pictures that a candidate is known by")
+    perturb: tuple[float, ...] = Field(
+        (0.25, 0.12, 0.06),
+        min_length=1,
+        description="how far candidates move after each round, as a share of a parameter's range; "
+        "one entry for each round, and each round asks the patients once",
+    )
+
+
+class DpSgdSettings(BaseModel):
+    """Training with noisy gradients; every setting here but ``generator_every`` is charged for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate: float = Field(0.1, gt=0, le=1, description="probability of a patient to be in a step")
+    steps: int = Field(2000, ge=1, description="of the discriminator")
+    clip: float = Field(1.0, gt=0, description="largest L2 norm of a patient's gradient")
+    patches_per_patient: int = Field(4, ge=1, description="exactly so many in a step")
+    generator_every: int = Field(
+        5, ge=1, description="steps of the discriminator for one of the generator"
+    )
 
 
 class PrivacySettings(BaseModel):
@@ -15,10 +49,28 @@ class PrivacySettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    mode: Literal["empirical"] = Field(
+    mode: Mode = Field(
         "empirical",
-        description="empirical: the checks see the training patches; no differential privacy",
+        description="empirical: the checks see the training patches; no differential privacy. "
+        "dp-vote: patients vote with noise on what a simulator draws. dp-sgd: training with noisy "
+        "gradients. In both, nothing after the noise sees a patient",
     )
+    epsilon: float | None = Field(
+        None, gt=0, le=100, description="of differential privacy, per patient; dp modes need it"
+    )
+    epsilon_cap: float | None = Field(
+        None,
+        gt=0,
+        description="the most that all runs of this site together may spend on one patient, at "
+        "delta; default: epsilon, so that a patient is in one run. A run that was stopped has "
+        "spent",
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="of differential privacy; at most 1/(10 n)")
+    force: bool = Field(
+        False, description="dp-sgd although so little signal is left that it is refused otherwise"
+    )
+    dp_vote: VoteSettings = VoteSettings()
+    dp_sgd: DpSgdSettings = DpSgdSettings()
     per_class: int | dict[str, int] = Field(
         200,
         description="samples wanted of every class; or a number for each class to be released, "
@@ -57,6 +109,12 @@ class PrivacySettings(BaseModel):
         description="what to do where two patients look like one: refuse and ask; or go on, "
         "because somebody has looked and they are different people",
     )
+    audit: bool = Field(
+        True,
+        description="attack the samples before they leave, training patients against the test "
+        "part, and refuse where the attack succeeds or could not have; without it the release "
+        "says that no attack was run. In mode empirical only",
+    )
     memory_mb: int = Field(
         256, ge=64, description="working memory of the gate, in megabytes; 25 kB a patch and more"
     )
@@ -74,8 +132,47 @@ class PrivacySettings(BaseModel):
             )
         return value
 
+    @model_validator(mode="after")
+    def _epsilon_belongs_to_dp(self) -> Self:
+        if self.mode == "empirical" and self.epsilon is not None:
+            raise ValueError("epsilon: mode empirical has none; choose mode: dp-vote or dp-sgd")
+        if self.mode != "empirical" and self.epsilon is None:
+            raise ValueError(f"epsilon: mode {self.mode} needs one, such as 3")
+        if self.epsilon_cap is not None and self.epsilon_cap < (self.epsilon or math.inf):
+            raise ValueError(
+                "epsilon_cap: it is for all runs together, and this one alone spends epsilon: "
+                f"{'none is set' if self.epsilon is None else f'{self.epsilon:g}'}"
+            )
+        if self.mode != "empirical" and self.patch_level_only:
+            raise ValueError(
+                "patch_level_only: differential privacy here is per patient, and needs patients"
+            )
+        return self
+
+    @property
+    def audited(self) -> bool:
+        """Whether the samples are attacked before they leave."""
+        return self.audit and self.mode == "empirical"
+
+    def charged(self) -> dict[str, Any] | None:
+        """What decides the mechanism of differential privacy, as JSON; None where there is none."""
+        if self.mode == "empirical":
+            return None
+        names = {"mode", "epsilon", "delta", "force", "dp_vote", "dp_sgd"}
+        return self.model_dump(mode="json", include=names)
+
     def policy(self) -> ReleasePolicy:
         """The policy that the review is held to."""
+        if self.mode != "empirical":
+            # Nothing of a patient is compared with, so that no patients are needed to calibrate.
+            return ReleasePolicy(
+                per_class=self.per_class,
+                checks=("format", "duplicate"),
+                mode=self.mode,
+                tries=self.tries,
+                duplicate_limit=self.duplicate_limit,
+                min_calibration_patients=0,
+            )
         return ReleasePolicy(
             per_class=self.per_class,
             mode=self.mode,

@@ -136,6 +136,7 @@ class Review:
             "rejections": self.rejections,
             "sizes": self.sizes,
             "audit": None if self.audit is None else self.audit.document(),
+            "cost": asdict(decision.cost) if decision and decision.cost else None,
             "statements": list(decision.statements) if decision else [],
             "reasons": list(self.reasons),
             "calibration": None

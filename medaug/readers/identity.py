@@ -61,7 +61,7 @@ def load_site_key(path: Path | None = None) -> bytes:
     Raises:
         ReaderError: if others may read the file, or if it holds something else than a key.
     """
-    path = path or _default_path()
+    path = site_key_path(path)
     if not path.exists():
         _make(path)
     mode = path.stat().st_mode
@@ -90,8 +90,9 @@ def load_site_key(path: Path | None = None) -> bytes:
     return key
 
 
-def _default_path() -> Path:
-    return Path(platformdirs.user_data_dir("medaug", appauthor=False)) / "site.key"
+def site_key_path(path: Path | None = None) -> Path:
+    """Where the key lies: ``path``, or ``site.key`` in the user's data folder for medaug."""
+    return path or Path(platformdirs.user_data_dir("medaug", appauthor=False)) / "site.key"
 
 
 def _make(path: Path) -> None:

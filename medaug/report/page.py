@@ -17,6 +17,7 @@ from medaug.atomic import replacing
 from medaug.errors import Fault, RunFolderError
 from medaug.report import numbers
 from medaug.report.charts import arm_axis, difference_axis, training_of
+from medaug.report.internal import write_internal
 from medaug.report.likeness import TOLD_APART, WORDS, tables_of, words_for
 from medaug.report.runfolder import picture, read_json, read_lines
 from medaug.report.sheets import samples_in, sheet_name
@@ -41,7 +42,7 @@ ARMS = {
 
 
 def write_report(run: Path) -> Path:
-    """Write ``run/report.html`` from what the run folder holds.
+    """Write ``run/report.html`` from what the run folder holds, and ``INTERNAL.html`` beside it.
 
     Args:
         run: a run folder, finished, refused or stopped half-way.
@@ -54,6 +55,7 @@ def write_report(run: Path) -> Path:
     """
     path = run / "report.html"
     html = _render(run)
+    write_internal(run)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
     return path

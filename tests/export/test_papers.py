@@ -32,6 +32,8 @@ NEVER = [
     "compliant with the GDPR",
     "no re-identification possible",
     "re-identification is impossible",
+    "cannot be re-identified",
+    "non-identifiable",
     "safe",
     "passed DCR",
 ]

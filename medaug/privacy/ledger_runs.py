@@ -1,0 +1,134 @@
+"""What the entries of a ledger say about runs and patients."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from medaug.privacy.ledger_chain import Entry
+
+_STATES = ("reserve", "commit", "abort")
+
+
+@dataclass(frozen=True, eq=False)
+class Charge:
+    """A run that a patient is charged for; ``event`` is None where it claims no privacy."""
+
+    run: str
+    event: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Charge) and self.run == other.run
+
+    def __hash__(self) -> int:
+        return hash(self.run)
+
+
+class Runs:
+    """The entries of a ledger, read once.
+
+    Attributes:
+        revoked: tokens of patients who have withdrawn.
+    """
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._entries = tuple(entries)
+        self.revoked = frozenset(e.body["patient"] for e in self._entries if e.kind == "revoke")
+        self._patients: dict[str, set[str]] = {}
+        self._of_run: dict[str, list[Entry]] = {}
+        for entry in self._entries:
+            if entry.kind == "dataset":
+                members = self._patients.setdefault(entry.body["dataset"], set())
+                members.update(entry.body["patients"])
+            elif entry.kind in _STATES:
+                self._of_run.setdefault(entry.body["run"], []).append(entry)
+
+    def has(self, kind: str, **fields: Any) -> bool:
+        """Whether an entry of this kind says all of this."""
+        return any(
+            entry.kind == kind and all(entry.body.get(key) == fields[key] for key in fields)
+            for entry in self._entries
+        )
+
+    def state(self, run: str) -> str:
+        """``reserve`` while open, ``commit``, ``abort``, or ``new``."""
+        return self._of_run[run][-1].kind if run in self._of_run else "new"
+
+    def reservation(self, run: str) -> Entry | None:
+        """The first reservation of a run."""
+        return self._of_run[run][0] if run in self._of_run else None
+
+    def committed(self, run: str) -> Entry | None:
+        """The entry of a run's release."""
+        return next((e for e in self._of_run.get(run, ()) if e.kind == "commit"), None)
+
+    def attempts(self, attempt: str) -> set[str]:
+        """Runs that have tried the same cohort with the same settings."""
+        return {
+            entry.body["run"]
+            for entry in self._entries
+            if entry.kind == "attempt" and entry.body["attempt"] == attempt
+        }
+
+    def of_patients(self, tokens: Collection[str]) -> list[str]:
+        """Runs over any of these patients, in order."""
+        asked = frozenset(tokens)
+        return [
+            run
+            for run, (first, *_) in self._of_run.items()
+            if not asked.isdisjoint(self._patients[first.body["dataset"]])
+        ]
+
+    def counts(self, run: str) -> dict[str, int]:
+        """Samples per class that a run has released, or may yet release."""
+        done = self.committed(run)
+        if done is not None:
+            return dict(done.body["counts"])
+        return {} if self.state(run) == "abort" else dict(self._of_run[run][0].body["wanted"])
+
+    def pictures(self, runs: Iterable[str]) -> list[bytes]:
+        """The packed pictures of what these runs released."""
+        done = (self.committed(run) for run in runs)
+        return [entry.attachment for entry in done if entry is not None and entry.attachment]
+
+    def charged(self, token: str) -> tuple[Charge, ...]:
+        """What a patient is charged for.
+
+        Everything that was ever reserved with an event; without one, what has left or may yet.
+        """
+        charges = ((run, self._of_run[run][0].body["event"]) for run in self.of_patients({token}))
+        return tuple(
+            Charge(run, event)
+            for run, event in charges
+            if event is not None or self.state(run) != "abort"
+        )
+
+
+def line_of(entry: Entry) -> dict[str, Any]:
+    """An entry for people: number, time, kind, first digits of the run, and one line of words."""
+    body = entry.body
+    words = {
+        "dataset": lambda: f"{len(body['patients'])} patients",
+        "train": lambda: f"weights {body['weights'][:12]}",
+        "attempt": lambda: f"of {body['attempt'][:12]}",
+        "reserve": lambda: (
+            f"{body['mode']}: {_counted(body['wanted'])}"
+            + (f"; {body['event']}" if body["event"] is not None else "")
+        ),
+        "commit": lambda: f"release {body['release'][:12]}: {_counted(body['counts'])}",
+        "abort": lambda: " ".join(body["reasons"]),
+        "audit": lambda: f"{len(body['figures'])} figures",
+        "revoke": lambda: f"patient {body['patient']} has withdrawn",
+    }
+    return {
+        "entry": entry.seq,
+        "at": body["at"],
+        "kind": entry.kind,
+        "run": body.get("run", "")[:12],
+        "words": words[entry.kind](),
+    }
+
+
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items())

@@ -1,0 +1,99 @@
+"""How near every real patient comes to a set of samples.
+
+Likeness of a sample to a patient is the highest correlation over the sample's eight poses and the
+patient's patches. Each sample's likenesses are standardised over all patients, members and
+others: a plain sample is like everybody, which says nothing about anybody. A patient keeps its ten
+highest; the whole table (sample, patient) is never held, so that memory does not grow with the
+release.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medaug.domain import PatchSet
+from medaug.privacy.pictures import Floats
+from medaug.privacy.scales import SCALES, at_scales, chunks, highest_per_patient, in_poses
+from medaug.privacy.threads import one_thread
+
+TOP = 10
+
+Table = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Nearness:
+    """What is kept of the likenesses of all samples.
+
+    Attributes:
+        top: (scale, patient, rank) highest standardised likenesses, falling; at most `TOP`.
+        nearest: (scale, patch) highest correlation with any sample.
+    """
+
+    top: Table
+    nearest: Table
+
+    def channels(self) -> Table:
+        """(channel, patient): maximum and mean of the top ten, of each scale."""
+        return np.concatenate([self.top[:, :, 0], self.top.mean(axis=2)])
+
+    def with_samples(self, rows: Table) -> Nearness:
+        """The same with further samples, given as rows (scale, sample, patient) of `rows_of`."""
+        top = np.concatenate([self.top, rows.transpose(0, 2, 1)], axis=2)
+        return replace(self, top=-np.sort(-top, axis=2)[:, :, : self.top.shape[2]])
+
+
+CHANNELS = (*(f"{scale}, maximum" for scale in SCALES), *(f"{scale}, top ten" for scale in SCALES))
+
+
+def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float32]:
+    """(scale, sample, patch): highest correlation over the sample's poses.
+
+    Args:
+        samples: images (sample, channel, …).
+        views: of the patches, from `at_scales`.
+    """
+    poses = in_poses(samples)
+    return np.stack(
+        [np.maximum.reduce([pose[scale] @ views[scale].T for pose in poses]) for scale in SCALES]
+    )
+
+
+def rows_of(patches: PatchSet, likeness: NDArray[np.float32]) -> Table:
+    """(scale, sample, patient): standardised over patients; a row without spread is 0.
+
+    Args:
+        patches: of members and others.
+        likeness: (scale, sample, patch).
+    """
+    table = highest_per_patient(patches, likeness).astype(np.float64)
+    centred = table - table.mean(axis=2, keepdims=True)
+    spread = table.std(axis=2, keepdims=True)
+    return np.asarray(np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0))
+
+
+def nearness(samples: Floats, patches: PatchSet, memory_mb: int = 256) -> Nearness:
+    """Compare all samples with all patients.
+
+    Args:
+        samples: images (sample, channel, …), in the unit of ``patches``.
+        patches: of members and others.
+        memory_mb: working memory.
+    """
+    views = at_scales(patches.images)
+    kept = min(TOP, len(samples))
+    found = Nearness(
+        np.full((len(SCALES), len(patches.patient_order), kept), -np.inf),
+        np.full((len(SCALES), len(patches)), -np.inf),
+    )
+    with one_thread():
+        for part in chunks(len(samples), len(patches), memory_mb):
+            likeness = correlations(samples[part], views)
+            found = replace(
+                found.with_samples(rows_of(patches, likeness)),
+                nearest=np.maximum(found.nearest, likeness.max(axis=1)),
+            )
+    return found
