@@ -33,7 +33,6 @@ app = typer.Typer(
     "judged on patients that nobody trained on. Start with: medaug demo",
 )
 app.add_typer(ledger_app, name="ledger")
-app.command()(scan)
 
 app.add_typer(bench, name="bench")
 
@@ -274,6 +273,9 @@ def verify(
         typer.echo(f"{release}: every check holds\n{found.summary()}")
     if not found.ok:
         raise InputError(*(Fault(str(release), problem) for problem in found.problems))
+
+
+app.command()(scan)
 
 
 def _run_until(
