@@ -4,26 +4,32 @@
 
 The plain loop is written as tutorials write it: two passes of the discriminator over real and
 fake patches with cross-entropy, a third for the generator, everything in the default memory layout.
-It has the preset's networks and batch, and none of its penalties, augmentation and averaging. All
-loops take turns on the same data, so that a busy machine disturbs each alike. There the ratio of
-the processor time that both need, on one thread, says more than that of the clock.
+It has the preset's networks and batch, and none of its penalties, augmentation and averaging. Each
+loop has a process of its own, because medaug's changes how memory is handed out; they take turns
+on the same data, so that a busy machine disturbs each alike. There the ratio of the processor time
+that both need, on one thread, says more than that of the clock.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
 from torch import nn
 
 from medaug.generators.adversaries import Adversaries
+from medaug.generators.memory import kept
 from medaug.generators.networks import Discriminator, Generator, initialise
 from medaug.generators.settings import PRESETS, GeneratorSettings
 
 CLASSES = 3
+ROUND = 8  # steps of a turn: one lazy penalty in each, as often as in training
 
 
 def settings_of(name: str, width: int, batch: int) -> GeneratorSettings:
@@ -77,6 +83,26 @@ def preset(name: str, side: int, width: int, batch: int) -> Callable[[int], None
     return step
 
 
+def work(end: Connection, name: str, how: str, *shape: int) -> None:
+    """Take as many steps as is said, and say the seconds by the clock and of the processor."""
+    with kept() if how == "medaug" else nullcontext():
+        step, done = HOW[how](name, *shape), 0
+        while True:
+            steps = end.recv()
+            began, busy = time.perf_counter(), time.process_time()
+            for at in range(done, done + steps):
+                step(at)
+            done += steps
+            end.send((time.perf_counter() - began, time.process_time() - busy))
+
+
+def turn(end: Connection, steps: int) -> tuple[float, float]:
+    """Let one loop take its turn."""
+    end.send(steps)
+    clock, busy = end.recv()
+    return clock, busy
+
+
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,20 +112,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20, help="for each loop")
     chosen = parser.parse_args()
     shape = (chosen.side, chosen.width, chosen.batch)
-    loops = {(name, how): make(name, *shape) for name in PRESETS for how, make in HOW.items()}
-    rates: dict[tuple[str, str], list[tuple[float, float]]] = {name: [] for name in loops}
-    for step in loops.values():
-        step(0)
-        step(1)
-    rounds = 8  # one lazy penalty in each, as often as in training
-    ends = time.perf_counter() + chosen.seconds * len(loops)
-    while time.perf_counter() < ends:
-        for name, step in loops.items():
-            began, busy = time.perf_counter(), time.process_time()
-            for at in range(rounds):
-                step(at)
-            spent = time.perf_counter() - began, time.process_time() - busy
-            rates[name].append((rounds * chosen.batch / spent[0], rounds * chosen.batch / spent[1]))
+    spawned = multiprocessing.get_context("spawn")
+    ends, loops = {}, {}
+    for key in ((name, how) for name in PRESETS for how in HOW):
+        ends[key], other = spawned.Pipe()
+        loops[key] = spawned.Process(target=work, args=(other, *key, *shape), daemon=True)
+        loops[key].start()
+    rates: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in loops}
+    for key in loops:
+        turn(ends[key], 2)
+    until = time.perf_counter() + chosen.seconds * len(loops)
+    while time.perf_counter() < until:
+        for key in loops:
+            clock, busy = turn(ends[key], ROUND)
+            rates[key].append((ROUND * chosen.batch / clock, ROUND * chosen.batch / busy))
+    for loop in loops.values():
+        loop.terminate()
     print(f"{chosen.side} px, width {chosen.width}, batch {chosen.batch}, ", end="")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}; images/s, medians")
     print(

@@ -14,6 +14,7 @@ from medaug.atomic import remove, remove_partials
 from medaug.errors import Fault, SettingsError
 from medaug.generators import checkpoint
 from medaug.generators.folder import CONFIG, read_folder
+from medaug.generators.memory import kept
 from medaug.generators.processes import ALONE, Processes
 from medaug.generators.settings import GeneratorSettings, RefinerSettings
 
@@ -45,7 +46,8 @@ def completed(
         folder.mkdir(parents=True, exist_ok=True)
         remove_partials(folder)
     if not processes.told((folder / CONFIG).is_file()):
-        train()
+        with kept():
+            train()
         processes.told()  # the first is ready once it has written
     config, _ = read_folder(folder)
     checkpoint.refuse_other_run(folder, config["identity"], identity)
