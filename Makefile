@@ -9,7 +9,7 @@ demo: $(VENV)/ready
 	$(BIN)/medaug demo
 
 # One process per core, each with one thread: faster than one process with all of them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/ready
 	$(PYTEST)

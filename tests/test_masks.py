@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = (
     "generator.outputs=[image, mask]",
-    "generator.images=6000",
+    "generator.images=9000",
     "generator.width=16",
     "privacy.per_class=24",
     "evaluation.steps=20",
@@ -78,7 +78,7 @@ def test_masks_lie_on_lesions(run: Run) -> None:
 
 def test_sheets_show_the_outline(run: Run) -> None:
     sheets = [*run.folder.glob("sheets/synthetic_*.png"), *run.folder.glob("generator/samples/*")]
-    assert len(sheets) == 6
+    assert len(sheets) == 9
     for path in sheets:
         with Image.open(path) as image:
             colours = np.asarray(image.convert("RGB"))

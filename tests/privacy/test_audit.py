@@ -269,15 +269,26 @@ class TestInTheGate:
         assert verdict.document()["audit"]["p"] == verdict.audit.p
 
     @pytest.mark.slow
-    def test_a_leak_without_copies_refuses_the_whole_release(self) -> None:
-        sampler = planted.Planted(planted.seen(TRAINING), low_pass)
-        verdict = self.reviewed(sampler, HELD_OUT)
+    def test_a_finding_refuses_the_whole_release(self) -> None:
+        """Whatever passed the rules: here honest patches, and the finding about a leak."""
+        leak = np.stack([low_pass(seed, "cyst") for seed in range(45)]).astype(np.float32)
+        found = audited(leak)
+        assert not found.passed
+        sampler = planted.honest(TRAINING)
+        shared = {"training": TRAINING, "calibration": REFERENCE, "rescale": self.RESCALE}
+        verdict = review(
+            sampler,
+            self.POLICY,
+            **shared,
+            window=WINDOW,
+            mm_per_pixel=1.0,
+            seed=0,
+            audit=lambda _: found,
+        )
         assert verdict.outcome == "refused"
         assert verdict.release is None
-        assert verdict.audit is not None
+        assert verdict.audit is found
         assert "The audit tells training patients from others" in verdict.reasons[0]
-        unaudited = self.reviewed(sampler, None)
-        assert unaudited.outcome == "released"
 
     @pytest.mark.slow
     def test_without_an_audit_it_is_said(self) -> None:
