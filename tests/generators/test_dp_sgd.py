@@ -32,7 +32,8 @@ Add = Callable[[Sequence[Tensor], Noisy, int, torch.Generator], list[Tensor]]
 def settings(**given: object) -> GeneratorSettings:
     plain = {"window": (-1, 1), "width": 4, "latent": 4, "batch": 8, "device": "cpu"}
     private = {"loss": "cross-entropy", "penalty": 0, "augment": 0}
-    return GeneratorSettings.model_validate(plain | private | given)
+    few = {"min_patients": 1}
+    return GeneratorSettings.model_validate(plain | private | few | given)
 
 
 def how(**given: float) -> Noisy:
