@@ -6,7 +6,8 @@ The road in a few lines, on six phantom patients. The gate refuses so few:
 >>> import medaug
 >>> place = pathlib.Path(tempfile.mkdtemp())
 >>> medaug.write_cohort(place / "phantom", patients=6)
->>> short = ["generator.images=64", "generator.batch=8"]
+>>> short = ["generator.images=64", "generator.batch=8", "privacy.audit=false"]
+>>> short += ["generator.min_patients=1", "generator.least_diversity=0"]
 >>> config = medaug.load_pipeline("phantom", short, data=place / "phantom")
 >>> try:
 ...     report = medaug.run_pipeline(config, place / "run")

@@ -255,7 +255,7 @@ class TestDicomWeb:
         def slow(path: str, _: dict[str, list[str]]) -> None:
             if is_instance(path) and sum(map(is_instance, web.asked)) > 3:
                 reached.set()
-                time.sleep(1.5)
+                time.sleep(5)
 
         web.spoil = slow
         process = subprocess.Popen(
