@@ -8,7 +8,7 @@ asks for was run, and each passed. Unknown means refused.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -154,6 +154,9 @@ class _Synthetic:
         return {name: int(count) for name, count in zip(self.classes, counts, strict=True)}
 
 
+_COLUMNS = frozenset(each.name for each in fields(_Synthetic))
+
+
 @dataclass(frozen=True, eq=False)
 class Candidates(_Synthetic):
     """Synthetic patches that nobody has reviewed; ``seeds`` (sample,) never leave the site."""
@@ -270,6 +273,14 @@ class Release(_Synthetic):
 
     decision: ReleaseDecision
     generator_digest: str
+
+    @classmethod
+    def of(
+        cls, candidates: Candidates, decision: ReleaseDecision, generator_digest: str
+    ) -> Release:
+        """The candidates without their seeds, if ``decision`` approves them."""
+        kept = {name: value for name, value in vars(candidates).items() if name in _COLUMNS}
+        return cls(**kept, decision=decision, generator_digest=generator_digest)
 
     def __post_init__(self) -> None:
         super().__post_init__()

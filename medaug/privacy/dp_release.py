@@ -96,14 +96,7 @@ def release_dp(
             drawing.fill(sampler, index, np.random.default_rng((seed, index)), ticker)
     reasons = drawing.why_not()
     if reasons:
-        return Review(
-            "refused",
-            policy,
-            reasons,
-            drawn=drawing.drawn,
-            accepted=drawing.accepted,
-            rejections=drawing.rejections,
-        )
+        return _refused(drawing, reasons)
     candidates = drawing.candidates(sampler.classes)
     results = drawing.check_again(candidates)
     # The order must not tell what was drawn first.
@@ -111,7 +104,7 @@ def release_dp(
     shuffled = candidates.select(order.permutation(len(candidates)))
     failed = tuple(result.detail for result in results if not result.passed)
     if failed:
-        return Review("refused", policy, failed, drawn=drawing.drawn, accepted=drawing.accepted)
+        return _refused(drawing, failed)
     decision = ReleaseDecision(
         policy=policy,
         pixels_digest=shuffled.digest,
@@ -128,23 +121,23 @@ def release_dp(
         ),
         cost=cost,
     )
-    release = Release(
-        pixels=shuffled.pixels,
-        labels=shuffled.labels,
-        classes=shuffled.classes,
-        rescale=shuffled.rescale,
-        unit=shuffled.unit,
-        modality=shuffled.modality,
-        mm_per_pixel=shuffled.mm_per_pixel,
-        masks=shuffled.masks,
-        decision=decision,
-        generator_digest=sampler.record.weights_digest,
-    )
+    release = Release.of(shuffled, decision, sampler.record.weights_digest)
     return Review(
         "released",
         policy,
         decision=decision,
         release=release,
+        drawn=drawing.drawn,
+        accepted=drawing.accepted,
+        rejections=drawing.rejections,
+    )
+
+
+def _refused(drawing: _Drawing, reasons: tuple[str, ...]) -> Review:
+    return Review(
+        "refused",
+        drawing.policy,
+        reasons,
         drawn=drawing.drawn,
         accepted=drawing.accepted,
         rejections=drawing.rejections,

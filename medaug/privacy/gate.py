@@ -245,18 +245,7 @@ def _released(
             *lineage_statements(record),
         ),
     )
-    release = Release(
-        pixels=candidates.pixels,
-        labels=candidates.labels,
-        classes=candidates.classes,
-        rescale=candidates.rescale,
-        unit=candidates.unit,
-        modality=candidates.modality,
-        mm_per_pixel=candidates.mm_per_pixel,
-        masks=candidates.masks,
-        decision=decision,
-        generator_digest=record.weights_digest,
-    )
+    release = Release.of(candidates, decision, record.weights_digest)
     return Review(
         "released",
         policy,
