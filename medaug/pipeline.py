@@ -27,6 +27,7 @@ from medaug.dp_road import deal_patients
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError, SettingsError
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
+from medaug.releasing import foresee_refusal
 from medaug.stations import DP, STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
@@ -259,6 +260,7 @@ def _foresee_refusal(run: Run) -> None:
         )
     if faults:
         raise CohortError(*faults)
+    foresee_refusal(config, patches)
 
 
 def _audit_faults(split: PatientSplit, patches: PatchSet, what: str) -> list[Fault]:
