@@ -22,6 +22,7 @@ import typer
 
 from medaug.bench import bench
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
+from medaug.faults import told
 from medaug.officer import ledger_app, scan
 
 app = typer.Typer(
@@ -359,7 +360,8 @@ def _guarded(work: Callable[[], Any]) -> int:
         return error.exit_code
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
+            typer.echo(told(error), err=True)
+            return MedaugError.exit_code
         fault = Fault(
             str(error.filename or "output folder"),
             error.strerror or "cannot be written",
@@ -368,4 +370,7 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         typer.echo(f"medaug: {InputError(fault)}", err=True)
         return InputError.exit_code
+    except Exception as error:  # noqa: BLE001 - its traceback would quote what it met
+        typer.echo(told(error), err=True)
+        return MedaugError.exit_code
     return ended if isinstance(ended, int) else 0

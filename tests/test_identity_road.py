@@ -1,0 +1,169 @@
+"""A name in every place that a picture source has: none of it travels on (P11).
+
+The pictures are PNG and JPEG with every kind of text chunk, under folders, file names and table
+columns that hold the same made-up person. `test_road` does the same for DICOM and NIfTI.
+"""
+
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from medaug.config import PipelineConfig, load_pipeline
+from medaug.pipeline import run_pipeline
+from medaug.privacy.ledger_chain import Chain
+from medaug.progress import Silent
+from medaug.readers.identity import load_site_key
+from medaug.scan.folder import Finding, scan
+from medaug.site import ledger_path
+from medaug.stations import Run
+
+pytestmark = pytest.mark.slow
+
+PATIENTS = 58
+NAME = "Zyxomma Petiolatum"
+BORN = "1931-07-24"
+MARKERS = [NAME, "ZYX-7700", BORN]
+PIPELINE = r"""
+name: pictures
+sources:
+  - kind: images
+    path: "Zyxomma Petiolatum"
+    pattern: '\.(png|jpg)$'
+    table: {files: ["labels of Zyxomma Petiolatum.csv"], path_column: picture, label_column: finding}
+    patient_table:
+      {file: "labels of Zyxomma Petiolatum.csv", key_column: picture, patient_column: who}
+    modality: OT
+patching: {size: 32, mm_per_pixel: null}
+cohort: {fractions: [0.42, 0.38, 0.2]}
+generator: {preset: small-data, window: [0, 255], images: 1200, width: 8, batch: 8,
+  least_diversity: 0, checkpoint_every: 40, sample_sheet_every: 40}
+privacy: {per_class: 12, duplicate_limit: 0.999, tries: 20, look_alikes: different people}
+export: {formats: [npz, png, nifti, dicom]}
+evaluation: {classifiers: [frid-adar-2018], seeds: 2, steps: 5, batch: 8, bootstrap: 500,
+  fidelity: {deals: 20}}
+"""
+
+
+def person(number: int) -> str:
+    return f"{NAME}^ZYX-7700-{number:03d}"
+
+
+def picture(number: int, kind: int) -> Image.Image:
+    """A blob or a ring on a noisy ground, 8 bits."""
+    rng = np.random.default_rng([number, kind])
+    at = np.mgrid[:32, :32] - rng.uniform(14, 18, 2)[:, None, None]
+    far = np.hypot(at[0] * rng.uniform(0.8, 1.2), at[1] * rng.uniform(0.8, 1.2))
+    shape = far < rng.uniform(6, 10) if kind else abs(far - rng.uniform(6, 10)) < 2
+    waves = 12 * np.sin(rng.uniform(0.1, 0.6, 2) @ at.reshape(2, -1) + rng.uniform(0, 6))
+    grey = 90 + 70 * shape + waves.reshape(32, 32) + rng.normal(0, 6, (32, 32))
+    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8))
+
+
+def written(image: Image.Image, path: Path, who: str) -> None:
+    """With the person in every chunk, tag and comment that the format has."""
+    exif = Image.Exif()
+    exif[270], exif[315], exif[306] = who, who, BORN  # description, artist, time
+    xmp = f"<x:xmpmeta><name>{who}</name></x:xmpmeta>".encode()
+    if path.suffix == ".jpg":
+        image.save(path, quality=95, comment=who.encode(), exif=exif, icc_profile=xmp, xmp=xmp)
+        return
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Patient", who)
+    info.add_text("Comment", who, zip=True)
+    info.add_itxt(who[:70], who, lang=NAME[:7], tkey=who)
+    info.add(b"puRp", zlib.compress(who.encode()))
+    image.save(path, pnginfo=info, exif=exif, icc_profile=xmp)
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One picture of each class in every patient's folder, and one that cannot be read."""
+    root = tmp_path_factory.mktemp("pictures")
+    folder = root / NAME
+    rows = [f"{NAME},picture,who,finding,born"]
+    for number in range(PATIENTS):
+        place = folder / person(number)
+        place.mkdir(parents=True)
+        for kind, label in enumerate(("ring", "blob")):
+            name = f"{NAME} {number:03d} {BORN} {label}.{('png', 'jpg')[number % 2]}"
+            written(picture(number, kind), place / name, person(number))
+            rows.append(f"{NAME},{person(number)}/{name},{person(number)},{label},{BORN}")
+    (folder / person(0) / f"{NAME} damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode())
+    (folder / f"labels of {NAME}.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+def settings(cohort: Path, place: Path, *changes: str) -> PipelineConfig:
+    (place / "pictures.yaml").write_text(PIPELINE)
+    return load_pipeline(
+        place / "pictures.yaml", [f"site_key={place / 'site.key'}", *changes], data=cohort
+    )
+
+
+@dataclass(frozen=True)
+class Walked:
+    config: PipelineConfig
+    place: Path
+
+    @property
+    def run(self) -> Path:
+        return self.place / "run"
+
+
+@pytest.fixture(scope="module")
+def walked(cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Walked:
+    place = tmp_path_factory.mktemp("walk")
+    config = settings(cohort, place)
+    run_pipeline(config, place / "run")
+    (place / "pictures.yaml").unlink()  # ours; it names the folder
+    return Walked(config, place)
+
+
+def found_in(folder: Path, markers: list[str] | None = None) -> list[Finding]:
+    found = scan(folder, markers or MARKERS)
+    assert found.unsearched == []
+    assert found.files
+    return found.findings
+
+
+def test_the_search_sees_them_in_the_source(cohort: Path) -> None:
+    for folder in (cohort / NAME).iterdir():
+        if folder.is_dir():
+            one = next(folder.glob("*ring*"))
+            inside = {hit.place for hit in scan(one, MARKERS).findings}
+            assert inside - {"name"}, one.suffix
+
+
+def test_in_every_format_of_the_release(walked: Walked) -> None:
+    release = walked.run / "release"
+    suffixes = {path.suffix for path in release.rglob("*") if path.is_file()}
+    assert suffixes >= {".npz", ".png", ".gz", ".dcm", ".json", ".md", ".csv"}
+    assert found_in(release) == []
+
+
+def test_nor_tokens_nor_keys(walked: Walked) -> None:
+    """What stands for a patient inside stays inside, as it is and under any further digest."""
+    run = Run(walked.config, walked.run, Silent())
+    tokens = [key.token for key in run.patches.patient_order]
+    key = load_site_key(walked.config.site_key)
+    lesions = [place.lesion for place in run.patches.locations]
+    assert found_in(walked.run / "release", [*tokens, *lesions, key.hex()]) == []
+
+
+def test_weights_store_logs_report_and_ledger(walked: Walked) -> None:
+    """Paths of sources stand in one file of a run, the inventory, which says where to look."""
+    expected = {"INTERNAL.html", "report.html", "run.json", "generator", "review", "patches"}
+    assert expected <= {path.name for path in walked.run.iterdir()}
+    assert ledger_path(None, walked.config.site_key).is_file()
+    assert (walked.run / "generator" / "training.jsonl").is_file()
+    assert {hit.file for hit in found_in(walked.place)} == {"run/inventory.json"}
