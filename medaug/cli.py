@@ -331,6 +331,7 @@ def main() -> None:
 
 
 _STOPPED = 130
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Newer typer carries its own copy of click: this is the base class in either.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -358,10 +359,13 @@ def _guarded(work: Callable[[], Any]) -> int:
     except MedaugError as error:
         typer.echo(f"medaug: {error}", err=True)
         return error.exit_code
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            typer.echo(told(error), err=True)
-            return MedaugError.exit_code
+    except Exception as error:  # noqa: BLE001 - its own traceback would quote what it met
+        return _unforeseen(error)
+    return ended if isinstance(ended, int) else 0
+
+
+def _unforeseen(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         fault = Fault(
             str(error.filename or "output folder"),
             error.strerror or "cannot be written",
@@ -370,7 +374,5 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         typer.echo(f"medaug: {InputError(fault)}", err=True)
         return InputError.exit_code
-    except Exception as error:  # noqa: BLE001 - its traceback would quote what it met
-        typer.echo(told(error), err=True)
-        return MedaugError.exit_code
-    return ended if isinstance(ended, int) else 0
+    typer.echo(told(error), err=True)
+    return MedaugError.exit_code

@@ -5,9 +5,8 @@ columns that hold the same made-up person. `test_road` does the same for DICOM a
 """
 
 import io
-import json
-import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import zlib
@@ -37,11 +36,11 @@ PIPELINE = r"""
 name: pictures
 sources:
   - kind: images
-    path: "Zyxomma Petiolatum"
+    path: .
     pattern: '\.(png|jpg)$'
-    table: {files: ["labels of Zyxomma Petiolatum.csv"], path_column: picture, label_column: finding}
+    table: {files: [labels.csv], path_column: picture, label_column: finding}
     patient_table:
-      {file: "labels of Zyxomma Petiolatum.csv", key_column: picture, patient_column: who}
+      {file: labels.csv, key_column: picture, patient_column: who}
     modality: OT
 patching: {size: 32, mm_per_pixel: null}
 cohort: {fractions: [0.42, 0.38, 0.2]}
@@ -97,9 +96,9 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind, label in enumerate(("ring", "blob")):
             name = f"{NAME} {number:03d} {BORN} {label}.{('png', 'jpg')[number % 2]}"
             written(picture(number, kind), place / name, person(number))
-            rows.append(f"{NAME},{person(number)}/{name},{person(number)},{label},{BORN}")
+            rows.append(f"{NAME},{NAME}/{person(number)}/{name},{person(number)},{label},{BORN}")
     (folder / person(0) / f"{NAME} damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n" + NAME.encode())
-    (folder / f"labels of {NAME}.csv").write_text("\n".join(rows) + "\n")
+    (root / "labels.csv").write_text("\n".join(rows) + "\n")
     return root
 
 
@@ -137,11 +136,10 @@ def found_in(folder: Path, markers: list[str] | None = None) -> list[Finding]:
 
 
 def test_the_search_sees_them_in_the_source(cohort: Path) -> None:
-    for folder in (cohort / NAME).iterdir():
-        if folder.is_dir():
-            one = next(folder.glob("*ring*"))
-            inside = {hit.place for hit in scan(one, MARKERS).findings}
-            assert inside - {"name"}, one.suffix
+    for number in (0, 1):
+        one = next((cohort / NAME / person(number)).glob("*ring*"))
+        inside = {hit.place for hit in scan(one, MARKERS).findings}
+        assert inside > {"name", "content"} if number == 0 else "content" in inside
 
 
 def test_in_every_format_of_the_release(walked: Walked) -> None:
@@ -161,9 +159,94 @@ def test_nor_tokens_nor_keys(walked: Walked) -> None:
 
 
 def test_weights_store_logs_report_and_ledger(walked: Walked) -> None:
-    """Paths of sources stand in one file of a run, the inventory, which says where to look."""
+    """Paths of sources stand in one file of a run: the inventory, which says what became of each.
+
+    Settings come as they were written: a name in a pipeline file stands in `run.json`.
+    """
     expected = {"INTERNAL.html", "report.html", "run.json", "generator", "review", "patches"}
     assert expected <= {path.name for path in walked.run.iterdir()}
     assert ledger_path(None, walked.config.site_key).is_file()
     assert (walked.run / "generator" / "training.jsonl").is_file()
     assert {hit.file for hit in found_in(walked.place)} == {"run/inventory.json"}
+
+
+def medaug(*arguments: object) -> tuple[int, str]:
+    """Exit code and all that is printed."""
+    command = [sys.executable, "-m", "medaug", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@dataclass(frozen=True)
+class Site:
+    """A copy of the walked run, with its key and ledger, to be spoilt."""
+
+    place: Path
+    cohort: Path
+
+    @property
+    def ledger(self) -> Path:
+        return self.place / "site.ledger.sqlite"
+
+    def release(self, *changes: str) -> tuple[int, str]:
+        """``medaug release``, with other settings than those of the run."""
+        settings(self.cohort, self.place)
+        command = ["release", self.place / "pictures.yaml", "--data", self.cohort]
+        command += ["--out", self.place / "run", "--redo"]
+        for change in (f"site_key={self.place / 'site.key'}", *changes):
+            command += ["--set", change]
+        ended = medaug(*command)
+        (self.place / "pictures.yaml").unlink()
+        return ended
+
+    def refused(self) -> bool:
+        """Nothing that could be taken for a release is there."""
+        return not (self.place / "run" / "release").exists()
+
+
+@pytest.fixture
+def site(walked: Walked, cohort: Path, tmp_path: Path) -> Site:
+    shutil.copytree(walked.place, tmp_path / "site")
+    return Site(tmp_path / "site", cohort)
+
+
+def entries(site: Site) -> tuple[object, ...]:
+    return Chain(site.ledger, load_site_key(site.place / "site.key")).entries()
+
+
+class TestBadInput:
+    """On the command line: 3 for the gate, 2 for settings; nothing spent twice, no name printed."""
+
+    def check(self, site: Site, ended: tuple[int, str], code: int, says: str) -> None:
+        assert ended[0] == code, ended[1]
+        assert says in ended[1]
+        assert "Traceback" not in ended[1]
+        (site.place / "printed.txt").write_text(ended[1])
+        assert {hit.file for hit in found_in(site.place)} == {"run/inventory.json"}
+
+    def test_a_broken_chain(self, site: Site) -> None:
+        connection = sqlite3.connect(site.ledger, isolation_level=None)
+        connection.execute("DROP TRIGGER no_update")
+        connection.execute("UPDATE entries SET body = replace(body, 'ring', 'none') WHERE seq = 4")
+        connection.close()
+        before = site.ledger.read_bytes()
+        ended = site.release("privacy.per_class=10")
+        self.check(site, ended, 3, "does not verify: entry 4 was changed")
+        assert site.refused()
+        assert site.ledger.read_bytes() == before
+
+    @pytest.mark.parametrize("name", ["site.key", "site.ledger.sqlite"])
+    def test_open_to_others(self, site: Site, name: str) -> None:
+        before = entries(site)
+        (site.place / name).chmod(0o644)
+        self.check(site, site.release("privacy.per_class=10"), 2, "mode 0600")
+        assert site.refused()
+        (site.place / name).chmod(0o600)
+        assert entries(site) == before
+
+    def test_a_refusal_of_the_gate(self, site: Site) -> None:
+        ended = site.release("privacy.duplicate_limit=0.05")
+        self.check(site, ended, 3, "Refused by the gate; nothing was released")
+        assert site.refused()
+        assert (site.place / "run" / "INTERNAL.html").is_file()
+        assert [entry.kind for entry in entries(site)][-2:] == ["reserve", "abort"]

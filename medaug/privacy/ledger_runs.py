@@ -139,7 +139,7 @@ def line_of(entry: Entry) -> dict[str, Any]:
     words = {
         "dataset": lambda: f"{len(body['patients'])} patients",
         "train": lambda: f"weights {body['weights'][:12]}",
-        "attempt": lambda: f"of {body['attempt'][:12]}" + (", audited" * body["audited"]),
+        "attempt": lambda: f"of {body['attempt'][:12]}, {_whether(body)} audit",
         "reserve": lambda: (
             f"{body['mode']}: {_counted(body['wanted'])}"
             + (f"; {body['event']}" if body["event"] is not None else "")
@@ -160,3 +160,7 @@ def line_of(entry: Entry) -> dict[str, Any]:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+def _whether(attempt: dict[str, Any]) -> str:
+    return "with an" if attempt.get("audited") else "without"
