@@ -4,7 +4,6 @@ The pictures are PNG and JPEG with every kind of text chunk, under folders, file
 columns that hold the same made-up person. `test_road` does the same for DICOM and NIfTI.
 """
 
-import io
 import shutil
 import sqlite3
 import subprocess

@@ -8,6 +8,7 @@ and memory not with the length of the stream.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ class _Beginnings:
                 if seen.startswith(needle.content, start):
                     yield start, needle
 
-    def _hashes(self, seen: bytes) -> NDArray[np.uint32]:
+    def _hashes(self, seen: bytes) -> NDArray[np.integer[Any]]:
         """`_BITS` bits for every place where so many bytes begin (multiplicative hashing)."""
         at = np.frombuffer(seen, np.uint8).astype(np.uint32)
         three = at[:-2] << 16 | at[1:-1] << 8 | at[2:]
