@@ -4,12 +4,13 @@ The pictures are PNG and JPEG with every kind of text chunk, under folders, file
 columns that hold the same made-up person. `test_road` does the same for DICOM and NIfTI.
 """
 
+import json
 import shutil
 import sqlite3
 import subprocess
 import sys
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from medaug.config import PipelineConfig, load_pipeline
+from medaug.export.verify import verify_release
 from medaug.pipeline import run_pipeline
-from medaug.privacy.ledger_chain import Chain
+from medaug.privacy.ledger import Booking
+from medaug.privacy.ledger_chain import Chain, Entry
+from medaug.privacy.ledger_runs import line_of
 from medaug.progress import Silent
 from medaug.readers.identity import load_site_key
 from medaug.scan.folder import Finding, scan
-from medaug.site import ledger_path
+from medaug.site import ledger_path, open_ledger
 from medaug.stations import Run
 
 pytestmark = pytest.mark.slow
@@ -209,7 +213,7 @@ def site(walked: Walked, cohort: Path, tmp_path: Path) -> Site:
     return Site(tmp_path / "site", cohort)
 
 
-def entries(site: Site) -> tuple[object, ...]:
+def entries(site: Site) -> tuple[Entry, ...]:
     return Chain(site.ledger, load_site_key(site.place / "site.key")).entries()
 
 
@@ -221,7 +225,7 @@ class TestBadInput:
         assert says in ended[1]
         assert "Traceback" not in ended[1]
         (site.place / "printed.txt").write_text(ended[1])
-        assert {hit.file for hit in found_in(site.place)} == {"run/inventory.json"}
+        assert {hit.file for hit in found_in(site.place)} <= {"run/inventory.json"}
 
     def test_a_broken_chain(self, site: Site) -> None:
         connection = sqlite3.connect(site.ledger, isolation_level=None)
@@ -249,3 +253,109 @@ class TestBadInput:
         assert site.refused()
         assert (site.place / "run" / "INTERNAL.html").is_file()
         assert [entry.kind for entry in entries(site)][-2:] == ["reserve", "abort"]
+
+    def test_audits_used_up_whatever_the_settings(self, site: Site) -> None:
+        """Before a training as well: it would be for nothing."""
+        config = settings(site.cohort, site.place, f"site_key={site.place / 'site.key'}")
+        patches = Run(config, site.place / "run", Silent()).patches
+        everybody = frozenset(key.token for key in patches.patient_order)
+        ledger = open_ledger(None, config.site_key)
+        for number in range(2):
+            run = f"{number:064x}"
+            ledger.reserve(
+                Booking(run, "d", everybody, run, "empirical", {}, None, everybody, audited=True)
+            )
+            ledger.audit(run, {"p": 0.001})
+            ledger.abort(run, ["found"])
+        before = entries(site)
+        ended = site.release("privacy.memory_mb=300", "privacy.per_class=11")
+        self.check(site, ended, 3, "3 runs over these patients have been audited")
+        ended = site.release("generator.images=1000")
+        self.check(site, ended, 3, "3 runs over these patients have been audited")
+        assert not (site.place / "run" / "generator").exists()
+        ended = site.release("privacy.audit=false")
+        self.check(site, ended, 3, "would mislead")
+        assert site.refused()
+        assert entries(site) == before
+
+    def test_two_processes_at_once(self, site: Site) -> None:
+        """Two runs of one thing spend once and leave the same; a third thing is another run."""
+        settings(site.cohort, site.place)
+        before = len(entries(site))
+        started = []
+        for name, wanted in (("run", 10), ("again", 10), ("more", 11)):
+            if name != "run":
+                shutil.copytree(site.place / "run", site.place / name)
+            command = [sys.executable, "-m", "medaug", "release", site.place / "pictures.yaml"]
+            command += ["--data", site.cohort, "--out", site.place / name, "--redo"]
+            command += ["--set", f"site_key={site.place / 'site.key'}"]
+            command += ["--set", f"privacy.per_class={wanted}"]
+            started.append(subprocess.Popen(command, stderr=subprocess.PIPE, text=True))
+        said = [process.communicate(timeout=500)[1] for process in started]
+        assert [process.returncode for process in started] == [0, 0, 0], said
+        kinds = [entry.kind for entry in entries(site)[before:]]
+        counted = {kind: kinds.count(kind) for kind in set(kinds)}
+        assert counted == {"attempt": 2, "reserve": 2, "audit": 2, "commit": 2}
+        first, again = (
+            (site.place / name / "release" / "release.json").read_bytes()
+            for name in ("run", "again")
+        )
+        assert first == again
+
+    def test_memory_is_no_other_run(self, site: Site) -> None:
+        before = entries(site)
+        assert site.release("privacy.memory_mb=300")[0] == 0
+        assert entries(site) == before
+
+    @pytest.mark.parametrize(
+        ("changes", "says"),
+        [
+            (("cohort.fractions=[0.6, 0.2, 0.2]",), "tuning part to calibrate its limit"),
+            (
+                ("sources.0.patient_identity=none", "sources.0.patient_table=null"),
+                "privacy.patch_level_only: false, and a source names no patients",
+            ),
+        ],
+    )
+    def test_foreseen_before_training(
+        self, site: Site, changes: tuple[str, ...], says: str
+    ) -> None:
+        before = entries(site)
+        shutil.rmtree(site.place / "run")
+        self.check(site, site.release(*changes), 2, says)
+        assert not (site.place / "run" / "generator").exists()
+        assert entries(site) == before
+
+    def test_pictures_without_numbers_or_contrast(self, site: Site, tmp_path: Path) -> None:
+        """NaN is refused by file; where every real picture is flat, no limit can be set."""
+        pictures = tmp_path / "flat"
+        for number in range(PATIENTS):
+            place = pictures / person(number)
+            place.mkdir(parents=True)
+            for label, grey in (("ring", 90), ("blob", 120)):
+                Image.fromarray(np.full((32, 32), grey, np.uint8)).save(place / f"{label}.png")
+        values = np.full((32, 32), np.nan, np.float32)
+        Image.fromarray(values).save(pictures / person(0) / "ring.tif")
+        flat = r"(?P<patient>[^/]+)/(?P<label>ring|blob)\.(png|tif)$"
+        plain = replace(site, cohort=pictures)
+        ended = plain.release(
+            f"sources=[{{kind: images, pattern: '{flat}'}}]", "generator.images=64"
+        )
+        assert ended[0] == 2, ended[1]
+        assert "NaN" in (site.place / "run" / "inventory.json").read_text()
+        assert site.refused()
+
+
+def test_without_an_audit_every_paper_says_so(site: Site) -> None:
+    code, said = site.release("privacy.audit=false", "privacy.per_class=10")
+    assert code == 0, said
+    release = site.place / "run" / "release"
+    document = json.loads((release / "release.json").read_text())
+    assert "audit" not in [check["name"] for check in document["checks"]]
+    assert any("No membership-inference attack was run" in one for one in document["statements"])
+    sheet = " ".join((release / "DATASHEET.md").read_text().split())
+    assert "No membership-inference attack was run" in sheet
+    assert "Not audited." in sheet
+    assert "not audited" in (site.place / "run" / "INTERNAL.html").read_text()
+    assert verify_release(release).ok
+    assert "without audit" in line_of(entries(site)[-3])["words"]
