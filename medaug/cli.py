@@ -22,6 +22,7 @@ import typer
 
 from medaug.bench import bench
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
+from medaug.faults import told
 from medaug.officer import ledger_app, scan
 
 app = typer.Typer(
@@ -330,6 +331,7 @@ def main() -> None:
 
 
 _STOPPED = 130
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
 # Newer typer carries its own copy of click: this is the base class in either.
 _UsageError: Any = typer.BadParameter.__base__
 
@@ -357,9 +359,13 @@ def _guarded(work: Callable[[], Any]) -> int:
     except MedaugError as error:
         typer.echo(f"medaug: {error}", err=True)
         return error.exit_code
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise
+    except Exception as error:  # noqa: BLE001 - its own traceback would quote what it met
+        return _unforeseen(error)
+    return ended if isinstance(ended, int) else 0
+
+
+def _unforeseen(error: Exception) -> int:
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         fault = Fault(
             str(error.filename or "output folder"),
             error.strerror or "cannot be written",
@@ -368,4 +374,5 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         typer.echo(f"medaug: {InputError(fault)}", err=True)
         return InputError.exit_code
-    return ended if isinstance(ended, int) else 0
+    typer.echo(told(error), err=True)
+    return MedaugError.exit_code

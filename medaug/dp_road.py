@@ -144,7 +144,7 @@ def booking(config: PipelineConfig, generator: Sampler, folder: Path) -> Booking
     from medaug.privacy.ledger import Booking
 
     record, policy = generator.record, config.privacy.policy()
-    settings = config.resolved()["privacy"]
+    settings = config.privacy.decisive()
     return Booking(
         run=digest_of(_number(folder), record.weights_digest, settings, config.seed),
         dataset=record.patches_digest,

@@ -27,6 +27,7 @@ from medaug.dp_road import deal_patients
 from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError, SettingsError
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
+from medaug.releasing import foresee_refusal
 from medaug.stations import DP, STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
@@ -99,8 +100,8 @@ def run_pipeline(
             finished = "seconds" in stations.get(station.name, {})
             if finished and all((folder / left).exists() for left in station.leaves):
                 continue
-            if station.name == "split" and last in ("release", "evaluate"):
-                _foresee_refusal(run)
+            if last in ("release", "evaluate"):
+                _foresee_refusal(run, station.name)
             stations[station.name] = {"stamp": stamps[station.name]}
             write_json(folder / "run.json", journal)
             with _measured() as spent:
@@ -208,8 +209,16 @@ def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {json.dumps(before)} → {json.dumps(now)}"
 
 
-def _foresee_refusal(run: Run) -> None:
+def _foresee_refusal(run: Run, before: str) -> None:
     """Refuse before hours of training what the gate is sure to refuse after them."""
+    if before == "train":
+        foresee_refusal(run.config, run.patches)
+    if before == "split":
+        _foresee_lack(run)
+
+
+def _foresee_lack(run: Run) -> None:
+    """Of patients, above all."""
     config, patches = run.config, run.patches
     policy, fractions = config.privacy.policy(), config.cohort.fractions
     what = "patients" if patches.patients_known else "patches (patients are not known)"
@@ -257,8 +266,24 @@ def _foresee_refusal(run: Run) -> None:
                 f"bring about {math.ceil(least / fractions[1])} {what} in all",
             )
         )
+    if not patches.patients_known and config.privacy.mode == "empirical":
+        faults += _without_patients(config)
     if faults:
         raise CohortError(*faults)
+
+
+def _without_patients(config: PipelineConfig) -> list[Fault]:
+    if config.privacy.patch_level_only:
+        return []
+    return [
+        Fault(
+            "privacy.patch_level_only",
+            "false, and a source names no patients: patches of one patient may stand in training "
+            "and calibration, and nothing can be said about patients",
+            "sources that name patients",
+            "set it to true if a release marked patch-level only is meant",
+        )
+    ]
 
 
 def _audit_faults(split: PatientSplit, patches: PatchSet, what: str) -> list[Fault]:

@@ -20,7 +20,7 @@ from medaug.config import PipelineConfig
 from medaug.domain import Candidates, HeldOut, PatchSet, PatientSplit, Rescale, Window, digest_of
 from medaug.errors import MedaugError
 from medaug.progress import Progress
-from medaug.site import open_ledger
+from medaug.site import ledger_path, open_ledger
 
 if TYPE_CHECKING:
     from medaug.generators.refined import RefinedGenerator
@@ -71,8 +71,6 @@ def review_and_record(
         DisclosureError: if the ledger does not verify or forbids the run.
         LeakageError: if patients who calibrate or judge were trained on.
     """
-    from medaug.privacy.ledger import ATTEMPTS
-
     ledger = open_ledger(config.ledger, config.site_key)
     look: Callable[[Earlier], Review]
     if config.privacy.mode == "empirical":
@@ -93,7 +91,7 @@ def review_and_record(
             return dp_road.review(config, generator, patches, folder, progress)
 
     ledger.train(booking.dataset, booking.patients, generator.record.weights_digest)
-    earlier = ledger.reserve(booking, cap, ATTEMPTS if config.privacy.audited else None)
+    earlier = ledger.reserve(booking, cap)
     try:
         outcome = look(earlier)
     except MedaugError as error:
@@ -103,22 +101,60 @@ def review_and_record(
     return Recorded(outcome, anchor, ledger.history(booking.patients))
 
 
+def foresee_refusal(config: PipelineConfig, patches: PatchSet) -> None:
+    """Before hours of training: what the ledger is sure to refuse after them.
+
+    Raises:
+        DisclosureError: if no further run over these patients may be audited, or the audit
+            would be left out after one that failed; or if the ledger does not verify.
+    """
+    from medaug.privacy.ledger import Booking
+
+    tokens = frozenset(key.token for key in patches.patient_order)
+    if config.privacy.mode != "empirical" or not tokens:
+        return
+    if not ledger_path(config.ledger, config.site_key).exists():
+        return
+    booking = Booking(
+        run="",
+        dataset="",
+        patients=tokens,
+        attempt=_attempt(config, patches),
+        mode=config.privacy.mode,
+        wanted={},
+        cohort=tokens,
+        audited=config.privacy.audited,
+    )
+    open_ledger(config.ledger, config.site_key).foresee(booking)
+
+
+def _attempt(config: PipelineConfig, patches: PatchSet) -> str:
+    """What is tried: the patches of the cohort, and the settings that decide."""
+    settings = config.resolved()
+    chosen = [settings["cohort"], settings["generator"], config.privacy.decisive()]
+    return digest_of(patches.digest, chosen)
+
+
 def _booking(
     config: PipelineConfig, generator: Generator, patches: PatchSet, parts: tuple[PatchSet, ...]
 ) -> Booking:
     """What the release is about to spend, known by all that determines it."""
     from medaug.privacy.ledger import Booking
 
-    training, policy, settings = parts[0], config.privacy.policy(), config.resolved()
-    chosen = {key: settings[key] for key in ("cohort", "generator", "privacy")}
+    training, policy = parts[0], config.privacy.policy()
+    generating = config.resolved()["generator"]
+    # How it was trained stands in the weights: a checkpoint more or less is no other run.
+    drawn = {key: generating.get(key) for key in ("window", "render")}
     digests = [generator.record.weights_digest, *(part.digest for part in parts)]
     return Booking(
-        run=digest_of(digests, chosen, config.seed),
+        run=digest_of(digests, drawn, config.privacy.decisive(), config.seed),
         dataset=training.digest,
         patients=frozenset(key.token for key in training.patient_order),
-        attempt=digest_of(patches.digest, chosen),
+        attempt=_attempt(config, patches),
         mode=config.privacy.mode,
         wanted={label: policy.quota(label) for label in generator.classes if policy.quota(label)},
+        cohort=frozenset(key.token for key in patches.patient_order),
+        audited=config.privacy.audited,
     )
 
 

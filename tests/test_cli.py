@@ -120,12 +120,30 @@ class TestExitCodes:
         assert "the same command goes on" in said
         assert "Traceback" not in said
 
-    def test_a_fault_of_medaug_is_not_dressed_up(self) -> None:
-        def work() -> None:
-            raise ZeroDivisionError
+    @pytest.mark.parametrize("error", [ValueError, OSError])
+    def test_a_fault_of_medaug_says_where_and_never_with_what(
+        self,
+        error: type[Exception],
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Its message may quote a name, and tracebacks are pasted into public trackers."""
 
-        with pytest.raises(ZeroDivisionError):
-            cli._guarded(work)
+        def work() -> None:
+            try:
+                raise KeyError("Doe^Jane")
+            except KeyError:
+                raise error("/home/doe/Doe^Jane.dcm") from None
+
+        assert cli._guarded(work) == 1
+        said = capsys.readouterr().err
+        assert f"An internal fault: {error.__name__}" in said
+        assert "medaug/cli.py, line" in said
+        assert "in work" in said
+        assert "doe" not in said.lower()
+        monkeypatch.setenv("MEDAUG_TRACEBACK", "full")
+        assert cli._guarded(work) == 1
+        assert "Doe^Jane.dcm" in capsys.readouterr().err
 
     def test_unknown_command(self) -> None:
         done = medaug("fly")

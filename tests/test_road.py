@@ -227,7 +227,7 @@ class TestIdentity:
         document = json.loads((walked.folder / "release" / "release.json").read_text())["ledger"]
         assert ledger.problems(Anchor(document["entry"], document["head"])) == ()
         kinds = [entry.kind for entry in ledger.entries()][: document["entry"]]
-        assert kinds == ["dataset", "train", "attempt", "reserve", "audit", "commit"]
+        assert kinds == ["dataset", "train", "dataset", "attempt", "reserve", "audit", "commit"]
 
     def test_nor_in_what_is_printed(self, cohort: Path, tmp_path: Path) -> None:
         key = f"site_key={tmp_path / 'site.key'}"
@@ -280,7 +280,7 @@ class TestKilledAtAnyMoment:
                 if path.is_file()
             }
             paper = json.loads(files["release.json"])
-            assert paper.pop("ledger")["entry"] == 6
+            assert paper.pop("ledger")["entry"] == 7
             sums = files["SHA256SUMS"].splitlines()
             files["SHA256SUMS"] = b"\n".join(sum_ for sum_ in sums if b"release.json" not in sum_)
             return {**files, "release.json": json.dumps(paper).encode()}

@@ -17,6 +17,7 @@ it and the site key can rewrite it. `ledger_chain` says how everything short of 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,13 +31,18 @@ from numpy.typing import NDArray
 from medaug.errors import DisclosureError
 from medaug.privacy.ledger_chain import Anchor, Appender, BrokenChainError, Chain, Entry
 from medaug.privacy.ledger_pictures import packed, pictures_of, unpacked
-from medaug.privacy.ledger_rules import Booking, Cap, loss, why_not, withdrawn_reasons
+from medaug.privacy.ledger_rules import (
+    ATTEMPTS,
+    Booking,
+    Cap,
+    audit_reasons,
+    loss,
+    why_not,
+    withdrawn_reasons,
+)
 from medaug.privacy.ledger_runs import Runs, line_of
 
 __all__ = ["ATTEMPTS", "Booking", "Cap", "Earlier", "Ledger", "Taken", "pictures_of"]
-
-ATTEMPTS = 3
-"""Runs that may try one cohort with the same settings where an audit decides."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +83,21 @@ class Ledger:
     def __init__(self, path: Path, site_key: bytes) -> None:
         self._chain = Chain(path, site_key)
 
-    def reserve(
-        self, booking: Booking, cap: Cap | None = None, attempts: int | None = None
-    ) -> Earlier:
+    def reserve(self, booking: Booking, cap: Cap | None = None) -> Earlier:
         """Spend before anything is drawn; the same run again spends nothing more.
 
         Args:
             booking: what is about to be spent.
             cap: on the privacy loss of every patient; None where the mode claims none.
-            attempts: so many runs may try one cohort with the same settings; None for any number.
 
         Raises:
-            DisclosureError: if a patient has withdrawn, the cap or the attempts are used up, the
-                run was recorded with other figures, or the ledger does not verify. Nothing is
-                spent then.
+            DisclosureError: if a patient has withdrawn, the cap or the audits are used up, an
+                audit would be left out after one that failed, the run was recorded with other
+                figures, or the ledger does not verify. Nothing is spent then.
         """
         with self._appending() as chain:
             runs = Runs(chain.entries)
-            if reasons := why_not(runs, booking, cap, attempts):
+            if reasons := why_not(runs, booking, cap):
                 raise DisclosureError(*reasons)
             if runs.state(booking.run) in ("new", "abort"):
                 _write_reservation(chain, runs, booking)
@@ -103,6 +106,22 @@ class Ledger:
             for run in others:
                 counts.update(runs.counts(run))
             return Earlier(dict(counts), unpacked(runs.pictures(others)))
+
+    def foresee(self, booking: Booking) -> None:
+        """Refuse before a training what `reserve` is sure to refuse after it; writes nothing.
+
+        Args:
+            booking: with any ``run``: it is not known yet. A run that was tried with the same
+                ``attempt`` may be this one.
+
+        Raises:
+            DisclosureError: if the audits are used up, or one would be left out after it failed.
+        """
+        runs = Runs(self.entries())
+        looks = runs.audits(booking.cohort)
+        alike = {look.run for look in looks if look.attempt == booking.attempt}
+        if reasons := audit_reasons(runs, booking, alike):
+            raise DisclosureError(*reasons)
 
     def commit(
         self,
@@ -263,7 +282,11 @@ def _write_reservation(chain: Appender, runs: Runs, booking: Booking) -> None:
     _write_dataset(chain, runs, booking.dataset, booking.patients)
     run = {"run": booking.run, "dataset": booking.dataset}
     if runs.state(booking.run) == "new":
-        chain.append("attempt", {**run, "attempt": booking.attempt})
+        attempt: dict[str, Any] = {"attempt": booking.attempt, "audited": booking.audited}
+        if booking.cohort:
+            attempt["cohort"] = hashlib.sha256("".join(sorted(booking.cohort)).encode()).hexdigest()
+            _write_dataset(chain, runs, attempt["cohort"], booking.cohort)
+        chain.append("attempt", {**run, **attempt})
     chain.append("reserve", {**run, **booking.figures()})
 
 

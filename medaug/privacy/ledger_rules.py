@@ -13,6 +13,9 @@ from typing import Any
 
 from medaug.privacy.ledger_runs import Charge, Runs
 
+ATTEMPTS = 3
+"""Runs over one cohort that may be audited, whatever their settings and seeds."""
+
 
 @dataclass(frozen=True)
 class Booking:
@@ -23,11 +26,13 @@ class Booking:
             thrown away, a random number of the run must be part of it.
         dataset: digest of the patches trained on.
         patients: their tokens.
-        attempt: digest of the whole cohort and the settings, without the seed that deals patients
-            out and draws: under it attempts are counted.
+        attempt: digest of what was tried: the whole cohort's patches, and the settings.
         mode: of the privacy policy.
         wanted: samples per class.
         event: what a differentially private mechanism does to the data, as JSON; None if none.
+        cohort: tokens of all patients, those who calibrate and judge too: by them audits are
+            counted. Empty where none could be.
+        audited: whether the samples will be attacked before they leave.
     """
 
     run: str
@@ -37,10 +42,14 @@ class Booking:
     mode: str
     wanted: Mapping[str, int]
     event: Any = None
+    cohort: frozenset[str] = frozenset()
+    audited: bool = False
 
     def __post_init__(self) -> None:
         if not self.patients:
             raise ValueError("a booking is for at least one patient")
+        if self.audited and not self.cohort:
+            raise ValueError("an audited booking names its whole cohort")
 
     def figures(self) -> dict[str, Any]:
         """What one run may reserve only one way."""
@@ -65,12 +74,12 @@ class Cap:
     compose: Callable[[Sequence[Any]], float]
 
 
-def why_not(runs: Runs, booking: Booking, cap: Cap | None, attempts: int | None) -> tuple[str, ...]:
+def why_not(runs: Runs, booking: Booking, cap: Cap | None) -> tuple[str, ...]:
     """Sentences for what forbids a booking."""
     return (
         *withdrawn_reasons(runs, booking.patients),
         *_other_figures(runs, booking),
-        *_too_many_attempts(runs, booking, attempts),
+        *audit_reasons(runs, booking, ()),
         *([] if cap is None else _over_cap(runs, booking, cap)),
     )
 
@@ -82,6 +91,38 @@ def withdrawn_reasons(runs: Runs, patients: Collection[str]) -> tuple[str, ...]:
         f"Patient {token} has withdrawn: take the files out of the sources and run again."
         for token in gone
     )
+
+
+def audit_reasons(runs: Runs, booking: Booking, alike: Collection[str]) -> tuple[str, ...]:
+    """An audit that may be repeated until it passes, or left out once it has failed, is none.
+
+    Args:
+        runs: of the ledger.
+        booking: asked for.
+        alike: digests of runs that count as this one.
+    """
+    if booking.mode != "empirical":
+        return ()
+    own = {booking.run, *alike}
+    others = [look for look in runs.audits(booking.cohort) if look.run not in own]
+    failed = [look for look in others if not look.released]
+    instead = "Bring other patients, or release with differential privacy (privacy.mode: dp-vote)."
+    if booking.audited and len(others) >= ATTEMPTS:
+        entries = ", ".join(str(look.entry) for look in others)
+        used_up = (
+            f"{len(others)} runs over these patients have been audited (ledger entries {entries}), "
+            f"{ATTEMPTS} may, whatever their settings and seeds: trying until one passes would "
+            f"make the audit worthless. {instead}"
+        )
+        return (used_up,)
+    if not booking.audited and failed:
+        left_out = (
+            f"A run over these patients was audited and did not leave (ledger entry "
+            f"{failed[0].entry}): a release that says that no attack was run would mislead. Set "
+            f"privacy.audit: true. {instead}"
+        )
+        return (left_out,)
+    return ()
 
 
 def loss(charges: Sequence[Charge], compose: Callable[[Sequence[Any]], float]) -> float:
@@ -99,16 +140,6 @@ def _other_figures(runs: Runs, booking: Booking) -> Iterator[str]:
         yield (
             f"This run was reserved with other figures (ledger entry {before.seq}); a run that "
             "spends something else is another run."
-        )
-
-
-def _too_many_attempts(runs: Runs, booking: Booking, attempts: int | None) -> Iterator[str]:
-    others = runs.attempts(booking.attempt) - {booking.run}
-    if attempts is not None and len(others) >= attempts:
-        yield (
-            f"{len(others)} runs have tried this cohort with these settings, {attempts} may: "
-            "trying seeds until one passes would make the audit worthless. Mend the training or "
-            "bring other patients."
         )
 
 

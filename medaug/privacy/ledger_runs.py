@@ -25,6 +25,23 @@ class Charge:
         return hash(self.run)
 
 
+@dataclass(frozen=True)
+class Audited:
+    """A run whose samples were attacked, or may have been.
+
+    Attributes:
+        run: digest.
+        attempt: digest of the patches and settings it was tried with.
+        entry: number of its attempt in the ledger.
+        released: whether it left.
+    """
+
+    run: str
+    attempt: str
+    entry: int
+    released: bool
+
+
 class Runs:
     """The entries of a ledger, read once.
 
@@ -63,13 +80,24 @@ class Runs:
         """The entry of a run's release."""
         return next((e for e in self._of_run.get(run, ()) if e.kind == "commit"), None)
 
-    def attempts(self, attempt: str) -> set[str]:
-        """Runs that have tried the same cohort with the same settings."""
-        return {
-            entry.body["run"]
-            for entry in self._entries
-            if entry.kind == "attempt" and entry.body["attempt"] == attempt
-        }
+    def audits(self, cohort: Collection[str]) -> list[Audited]:
+        """Runs that were audited over at least half of these patients, in order.
+
+        A run without an end may have been. One that was refused before its audit was not: nobody
+        has learnt from it how the attacks end.
+        """
+        asked = frozenset(cohort)
+        audited = {entry.body["run"] for entry in self._entries if entry.kind == "audit"}
+        found = []
+        for entry in self._entries:
+            if entry.kind != "attempt" or not entry.body.get("audited"):
+                continue
+            run, patients = entry.body["run"], self._patients[entry.body["cohort"]]
+            looked = run in audited or self.state(run) == "reserve"
+            if looked and 2 * len(asked & patients) >= len(asked):
+                left = self.committed(run) is not None
+                found.append(Audited(run, entry.body["attempt"], entry.seq, left))
+        return found
 
     def of_patients(self, tokens: Collection[str]) -> list[str]:
         """Runs over any of these patients, in order."""
@@ -111,7 +139,7 @@ def line_of(entry: Entry) -> dict[str, Any]:
     words = {
         "dataset": lambda: f"{len(body['patients'])} patients",
         "train": lambda: f"weights {body['weights'][:12]}",
-        "attempt": lambda: f"of {body['attempt'][:12]}",
+        "attempt": lambda: f"of {body['attempt'][:12]}, {_whether(body)} audit",
         "reserve": lambda: (
             f"{body['mode']}: {_counted(body['wanted'])}"
             + (f"; {body['event']}" if body["event"] is not None else "")
@@ -132,3 +160,7 @@ def line_of(entry: Entry) -> dict[str, Any]:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+def _whether(attempt: dict[str, Any]) -> str:
+    return "with an" if attempt.get("audited") else "without"

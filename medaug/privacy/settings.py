@@ -154,6 +154,10 @@ class PrivacySettings(BaseModel):
         """Whether the samples are attacked before they leave."""
         return self.audit and self.mode == "empirical"
 
+    def decisive(self) -> dict[str, Any]:
+        """What decides which samples leave, as JSON: two runs that differ in the rest are one."""
+        return self.model_dump(mode="json", exclude={"memory_mb", "epsilon_cap"})
+
     def charged(self) -> dict[str, Any] | None:
         """What decides the mechanism of differential privacy, as JSON; None where there is none."""
         if self.mode == "empirical":

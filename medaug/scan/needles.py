@@ -2,8 +2,9 @@
 
 Letters of either case count as equal in text; base64, hexadecimal digits and digests depend on
 case, so they are made of the marker as it is, in capitals, in small letters and in title case. Of a
-digest the first 8 bytes are searched, because many cut it. A name is searched as it is
-written: list "Doe^Jane" and "Jane Doe" if both may occur.
+digest the first 8 bytes are searched, because many cut it. Names are sought in either order, days
+as they are usually written, and both without accents (`variants`). A number of fewer than 8 digits
+counts where no other digit but a leading zero stands beside it: it is in others by chance.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from medaug.errors import Fault, SettingsError
+from medaug.scan.variants import variants_of
 
 SHORTEST = 4
 _SHORTEST_BASE64 = 6  # Shorter ones turn up in any base64 text by chance.
+_LONG_NUMBER = 8  # digits
 _DIGEST_BYTES = 8
 _DIGESTS = {"MD5": "md5", "SHA-1": "sha1", "SHA-256": "sha256"}
 _ENCODINGS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be")
@@ -36,6 +39,8 @@ class Needle:
         content: the bytes; in small letters where ``folded``.
         folded: whether capitals and small letters are equal.
         squeezed: whether white space inside does not count, as in wrapped base64.
+        alone: for a short number, the bytes from one digit to the next; 0 where anything may
+            stand beside it.
     """
 
     marker: int
@@ -43,6 +48,19 @@ class Needle:
     content: bytes
     folded: bool
     squeezed: bool = False
+    alone: int = 0
+
+    def stands(self, seen: bytes, start: int) -> bool:
+        """Whether no other digit stands beside it at ``start``; zeros may stand before it."""
+        if not self.alone:
+            return True
+        before, end = start - self.alone, start + len(self.content)
+        while before >= 0 and seen[before : before + 1] == b"0":
+            before -= self.alone
+        # Where a code unit has its zeros first, those of the needle's first digit were cut off.
+        after = end if self.content.endswith(b"\0") else end + self.alone - 1
+        beside = (seen[before : before + 1] if before >= 0 else b"") + seen[after : after + 1]
+        return not any(byte in b"0123456789" for byte in beside)
 
 
 def read_markers(text: str) -> list[str]:
@@ -76,7 +94,8 @@ def needles_of(markers: list[str]) -> tuple[Needle, ...]:
 
 
 def _forms(number: int, marker: str) -> Iterator[Needle]:
-    for text in _spellings(marker):
+    short = marker.isdecimal() and marker.isascii() and len(marker) < _LONG_NUMBER
+    for text in _spellings(variants_of(marker)):
         for encoding in _ENCODINGS:
             try:
                 content = text.encode(encoding)
@@ -84,8 +103,9 @@ def _forms(number: int, marker: str) -> Iterator[Needle]:
                 continue
             name = "text" if encoding in ("utf-8", "latin-1") else encoding.upper()[:6]
             # Without leading zeros: otherwise a needle could begin anywhere in an empty picture.
-            yield Needle(number, name, content.lower().lstrip(b"\0"), folded=True)
-    for text in _cases(marker):
+            unit = len("0".encode(encoding)) if short else 0
+            yield Needle(number, name, content.lower().lstrip(b"\0"), folded=True, alone=unit)
+    for text in _cases(variants_of(marker, common=True)):
         for encoding in ("utf-8", "utf-16-le", "utf-16-be"):
             content = text.encode(encoding)
             yield Needle(number, "hex", content.hex().encode(), folded=True, squeezed=True)
@@ -100,14 +120,14 @@ def _forms(number: int, marker: str) -> Iterator[Needle]:
                 yield Needle(number, f"{name} base64", written, folded=False, squeezed=True)
 
 
-def _cases(marker: str) -> set[str]:
-    texts = {marker, marker.lower(), marker.upper(), marker.title()}
+def _cases(variants: set[str]) -> set[str]:
+    texts = {case for text in variants for case in (text, text.lower(), text.upper(), text.title())}
     return {unicodedata.normalize(form, text) for text in texts for form in ("NFC", "NFD")}
 
 
-def _spellings(marker: str) -> set[str]:
+def _spellings(variants: set[str]) -> set[str]:
     """Also as JSON, an address or HTML would escape it."""
-    cases = _cases(marker)
+    cases = _cases(variants)
     escapes = (lambda text: json.dumps(text)[1:-1], urllib.parse.quote, html.escape)
     return cases | {escape(text) for text in cases for escape in escapes}
 

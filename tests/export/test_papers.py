@@ -7,13 +7,14 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from medaug.domain import Window
+from medaug.domain import CheckResult, Window
 from medaug.errors import DisclosureError, ReaderError
 from medaug.export.datasheet import datasheet
 from medaug.export.manifest import SCHEMA, Manifest, describe, read_manifest, schema_text
 from medaug.export.settings import ExportSettings
 from medaug.export.write import write_release
 from medaug.forbidden import forbidden_words
+from medaug.privacy.accounting import cost_of, rounds_for
 
 WINDOW = Window(-100, 200)
 
@@ -157,6 +158,54 @@ class TestDatasheet:
         other = dataclasses.replace(release, decision=decision)
         text = datasheet(describe(other, ExportSettings(), "trial", WINDOW))
         assert "picked out? Not assessed." in text
+
+    def test_an_audit_bears_on_linkability(self, make_release, manifest) -> None:
+        assert "be joined? Not audited." in datasheet(manifest)
+        release = make_release()
+        results = (*release.decision.results, CheckResult("audit", True, 0.4, 0.01, 0, "p = 0.4."))
+        policy = dataclasses.replace(
+            release.decision.policy, checks=tuple(check.name for check in results)
+        )
+        decision = dataclasses.replace(release.decision, policy=policy, results=results)
+        other = dataclasses.replace(release, decision=decision)
+        text = datasheet(describe(other, ExportSettings(), "trial", WINDOW))
+        assert "be joined? The attacks above bear on it." in text
+        assert "- **audit**: worst value 0.4, limit 0.01" in text
+
+    def test_a_guarantee_comes_with_all_its_terms(self, manifest) -> None:
+        cost = cost_of(rounds_for(3, 1e-5, 3), 1e-5, "dp-vote")
+        text = datasheet(manifest.model_copy(update={"cost": cost, "mode": "dp-vote"}))
+        flat = " ".join(text.split())
+        assert "differential privacy, per patient; add or remove one patient" in flat
+        assert f"**ε** {cost.epsilon:g} at **δ** 1e-05; **μ** {cost.mu:g}" in flat
+        assert f"mechanism dp-vote: 3 round(s), noise {cost.sigma:g}" in flat
+        for excluded in cost.excluded:
+            assert f"- not covered: {excluded}" in text
+        assert "No check looked for copies of patients' patches" in flat
+        assert "Patients' data were reached through votes with Gaussian noise alone" in flat
+        assert "no differential-privacy guarantee" not in flat
+        assert "What it costs in privacy" not in datasheet(manifest)
+
+    @pytest.mark.parametrize(
+        ("slices", "says"), [(5, "volume of 5 slices"), (0, "is one slice of")]
+    )
+    def test_volumes_and_slices(self, make_release, slices, says) -> None:
+        text = datasheet(describe(make_release(slices=slices), ExportSettings(), "trial", WINDOW))
+        assert says in " ".join(text.split())
+        assert ("`_s` and the table's column `slice`" in text) == bool(slices)
+
+    def test_adjacent_slices(self, make_release) -> None:
+        text = datasheet(describe(make_release(channels=3), ExportSettings(), "trial", WINDOW))
+        assert "3 adjacent slices of 20 x 16 pixels, its lesion's slice in the middle" in text
+
+    def test_what_the_settings_say_of_it(self, make_release) -> None:
+        said = ExportSettings(title="Drawn cysts", description="Of one site.", licence="CC-BY-4.0")
+        text = datasheet(describe(make_release(), said, "trial", WINDOW))
+        assert text.startswith("# Drawn cysts\n")
+        for words in ("Of one site.", "Licence: CC-BY-4.0", "coded 367643001 (SCT, Cyst)"):
+            assert words in text
+        plain = datasheet(describe(make_release(), ExportSettings(), "trial", WINDOW))
+        assert "none was stated" in plain
 
     def test_says_whether_there_are_masks_and_where(self, make_release, manifest) -> None:
         other = describe(make_release(masks=True), ExportSettings(), "trial", WINDOW)

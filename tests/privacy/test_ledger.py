@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -193,17 +194,83 @@ class TestCap:
 
 
 class TestAttempts:
-    """Three runs may try a cohort with the same settings; a resumed run is not another."""
+    """Three runs over a cohort may be audited, whatever their settings; a resumed run is no other.
 
-    def test_the_fourth_is_refused(self, ledger: Ledger) -> None:
-        for number in (1, 2, 3, 3, 1):
-            ledger.reserve(booking(f"r{number}"), attempts=3)
+    Trying until an audit passes is the p-hacking that the count is for; leaving the audit out after
+    it has failed would be the same under another name.
+    """
+
+    COHORT = frozenset({*PATIENTS, *(f"{number:032x}" for number in range(20, 40))})
+
+    def looked(self, ledger: Ledger, run: str, end: str = "refused", **changes: object) -> None:
+        empirical = {"mode": "empirical", "event": None, "cohort": self.COHORT, "audited": True}
+        ledger.reserve(booking(run, **{**empirical, "attempt": f"settings of {run}", **changes}))
+        if end != "killed":
+            ledger.audit(run, {"p": 0.001})
+        if end == "refused":
+            ledger.abort(run, ["the audit found them"])
+        if end == "released":
+            ledger.commit(run, f"release of {run}", {"cyst": 10}, PICTURES)
+
+    def test_the_fourth_is_refused_whatever_its_settings(self, ledger: Ledger) -> None:
+        for run, end in (("r1", "refused"), ("r2", "released"), ("r3", "killed")):
+            self.looked(ledger, run, end)
         before = ledger.entries()
-        with pytest.raises(DisclosureError, match="3 runs have tried"):
-            ledger.reserve(booking("r4"), attempts=3)
+        with pytest.raises(DisclosureError, match="3 runs over these patients have been audited"):
+            self.looked(ledger, "r4")
         assert ledger.entries() == before
-        ledger.reserve(booking("r4", attempt="other"), attempts=3)
-        ledger.reserve(booking("r5"))
+        self.looked(ledger, "r3")
+        ledger.reserve(booking("dp", dataset="d2"))
+
+    @pytest.mark.parametrize(("kept", "refused"), [(40, True), (15, True), (19, True), (10, False)])
+    def test_leaving_patients_out_or_adding_some_gives_no_new_count(
+        self, ledger: Ledger, kept: int, refused: bool
+    ) -> None:
+        """Half of the new cohort, or more, was looked at before."""
+        for number in range(3):
+            self.looked(ledger, f"r{number}")
+        fresh = frozenset(f"{number:032x}" for number in range(100, 115))
+        cohort = frozenset(sorted(self.COHORT)[:kept]) | fresh
+        if refused:
+            with pytest.raises(DisclosureError, match="have been audited"):
+                self.looked(ledger, "r4", cohort=cohort)
+        else:
+            self.looked(ledger, "r4", cohort=cohort)
+
+    def test_what_is_sure_to_be_refused_is_refused_before_training(self, ledger: Ledger) -> None:
+        """Unless it may be one of those runs, repeated."""
+        for number in range(3):
+            self.looked(ledger, f"r{number}")
+        before = ledger.entries()
+        asked = booking("?", mode="empirical", cohort=self.COHORT, audited=True, attempt="others")
+        with pytest.raises(DisclosureError, match="have been audited"):
+            ledger.foresee(asked)
+        ledger.foresee(replace(asked, attempt="settings of r1"))
+        ledger.foresee(replace(asked, cohort=frozenset({"f" * 32})))
+        with pytest.raises(DisclosureError, match="would mislead"):
+            ledger.foresee(replace(asked, audited=False))
+        assert ledger.entries() == before
+
+    def test_refused_before_the_audit_is_no_look(self, ledger: Ledger) -> None:
+        """Mending a training that copies is what a refusal asks for."""
+        for number in range(4):
+            self.looked(ledger, f"r{number}", "killed")
+            ledger.abort(f"r{number}", ["copies"])
+        assert kinds(ledger).count("attempt") == 4
+
+    @pytest.mark.parametrize(("end", "refused"), [("refused", True), ("released", False)])
+    def test_an_audit_that_failed_cannot_be_left_out(
+        self, ledger: Ledger, end: str, refused: bool
+    ) -> None:
+        self.looked(ledger, "r1", end)
+        unaudited = booking("r2", mode="empirical", event=None, cohort=self.COHORT, audited=False)
+        if refused:
+            before = ledger.entries()
+            with pytest.raises(DisclosureError, match="no attack was run would mislead"):
+                ledger.reserve(unaudited)
+            assert ledger.entries() == before
+        else:
+            ledger.reserve(unaudited)
 
 
 class TestWithdrawal:

@@ -209,7 +209,8 @@ def test_counts_are_those_of_the_files(build_run: BuildRun) -> None:
     assert [value for value, _ in files.figures] == [14, 3, 1]
     for entry in inventory["refused"]:
         assert entry["reason"] in files.text
-        assert entry["path"] in files.text
+        # Folders and files are named after people.
+        assert entry["path"] not in cohort.text
     assert inventory["notes"][0] in cohort.text
 
 
@@ -220,9 +221,8 @@ def test_long_lists_are_summed_up_and_say_so(build_run: BuildRun) -> None:
     ]
     change(run, "inventory.json", refused=refused)
     cohort = report(run).root.find(id="cohort")[0]
-    assert [value for value, _ in cohort.find("table")[2].figures] == [1000, 497]
-    assert "2.dcm" in cohort.text
-    assert "3.dcm" not in cohort.text
+    assert [value for value, _ in cohort.find("table")[2].figures] == [1000]
+    assert ".dcm" not in cohort.text
 
 
 class TestHeadline:

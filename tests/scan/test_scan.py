@@ -225,6 +225,60 @@ class TestNothingStaysHidden:
         (tmp_path / "a").write_bytes(made(name.upper()))
         assert scan(tmp_path, [name]).findings
 
+    @pytest.mark.parametrize(
+        "written", ["Jane Doe", "DOE^JANE", "doe, jane", "jane_doe", "JaneDoe"]
+    )
+    @pytest.mark.parametrize("listed", ["Doe^Jane", "Jane Doe", "DOE, Jane"])
+    def test_names_in_either_order(self, tmp_path: Path, listed: str, written: str) -> None:
+        (tmp_path / "a").write_bytes(written.encode("utf-16-le"))
+        assert scan(tmp_path, [listed]).findings
+
+    @pytest.mark.parametrize("digest", [False, True])
+    @pytest.mark.parametrize("written", ["Jane Doe", "doe^jane", "JANE DOE", "Doe, Jane"])
+    def test_and_under_a_digest(self, tmp_path: Path, written: str, digest: bool) -> None:
+        content = written.encode()
+        (tmp_path / "a").write_bytes(
+            hashlib.sha256(content).digest() if digest else base64.b64encode(b"--" + content)
+        )
+        assert scan(tmp_path, ["Doe^Jane"]).findings
+
+    def test_a_middle_name_is_left_out(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"Petiolatum, Zyx")
+        (tmp_path / "b").write_bytes(b"Petiolatum, Zyx Maria")
+        assert len(scan(tmp_path, ["Zyx Maria Petiolatum"]).findings) == 2
+
+    @pytest.mark.parametrize("listed", ["1931-07-24", "19310724", "24.07.1931", "24.7.1931"])
+    @pytest.mark.parametrize(
+        "written",
+        ["1931-07-24", "19310724", "24.07.1931", "7/24/1931", "24 Jul 1931", "July 24, 1931"],
+    )
+    def test_days_as_they_are_written(self, tmp_path: Path, listed: str, written: str) -> None:
+        (tmp_path / "a").write_text(f"born {written}.")
+        assert scan(tmp_path, [listed]).findings
+
+    @pytest.mark.parametrize("written", ["Müller", "MULLER", "mueller", "Mu\u0308ller"])
+    def test_accents(self, tmp_path: Path, written: str) -> None:
+        (tmp_path / "a").write_text(written, encoding="utf-8")
+        assert scan(tmp_path, ["Müller"]).findings
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le", "utf-16-be", "utf-32-be"])
+    @pytest.mark.parametrize(
+        ("written", "found"),
+        [("4711", 1), ("no 4711.", 1), ("00004711", 1), ("14711", 0), ("47110", 0), ("9004711", 0)],
+    )
+    def test_a_short_number_stands_alone(
+        self, tmp_path: Path, encoding: str, written: str, found: int
+    ) -> None:
+        (tmp_path / "a").write_bytes(written.encode(encoding))
+        assert len(scan(tmp_path, ["4711"]).findings) == found
+
+    @pytest.mark.parametrize("size", [1, 2, 3, 5, 64])
+    def test_a_short_number_in_pieces(self, size: int) -> None:
+        matcher = Matcher(needles_of(["4711"]))
+        for content, found in ((b"4711", 1), (b"ab4711cd", 1), (b"ab14711cd", 0), (b"47119", 0)):
+            pieces = (content[at : at + size] for at in range(0, len(content), size))
+            assert len(matcher.found(pieces)) == found, content
+
     @pytest.mark.parametrize("size", [1, 2, 3, 7, 64])
     def test_pieces_of_any_size(self, size: int) -> None:
         matcher = Matcher(needles_of([NAME]))
@@ -250,6 +304,16 @@ class TestNothingHonestIsAccused:
         markers = [f"PATIENT-{number:06d}" for number in range(50)]
         found = scan(tmp_path, markers)
         assert (found.findings, found.unsearched, found.files) == ([], [], 3)
+
+    def test_short_numbers_among_figures(self, tmp_path: Path) -> None:
+        rng = np.random.default_rng(0)
+        (tmp_path / "uids").write_text(
+            "\n".join(
+                f"2.25.{rng.integers(10**17, 10**18)}{rng.integers(10**17)}" for _ in range(5000)
+            )
+        )
+        (tmp_path / "noise").write_bytes(rng.bytes(500_000))
+        assert scan(tmp_path, ["47110", "815081"]).findings == []
 
     def test_one_letter_off(self, tmp_path: Path) -> None:
         (tmp_path / "a").write_bytes(b"Zyxomma^Petiolata " + hashlib.md5(b"x").digest())
