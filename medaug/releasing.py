@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from medaug import dp_road
+from medaug import canary_road, dp_road
 from medaug.config import PipelineConfig
 from medaug.domain import Candidates, HeldOut, PatchSet, PatientSplit, Rescale, Window, digest_of
 from medaug.errors import MedaugError
@@ -146,8 +146,9 @@ def _held_against(
 
     window = Window(*config.generator.window)
     pictures = earlier.pictures[:, None].astype(np.float32)
+    canaries, sampler = canary_road.watch_and_sampler(config, training, generator, progress)
     return review(
-        generator,
+        sampler,
         config.privacy.policy(),
         training=training,
         calibration=tuning,
@@ -160,6 +161,7 @@ def _held_against(
         earlier=[pictures] if len(pictures) else [],
         released_before=earlier.counts,
         audit=audited if config.privacy.audited else None,
+        canaries=canaries,
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug import dp_road
+from medaug import canary_road, dp_road
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
@@ -266,7 +266,7 @@ def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
 
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     train_generator(
-        training,
+        canary_road.with_canaries(run.config, training, run.progress),
         settings,
         run.config.seed,
         folder,
@@ -299,12 +299,13 @@ def _train_refiner(run: Run, settings: RefinerSettings) -> None:
     from medaug.report.sheets import sample_name, write_sheet
 
     folder = run.folder / "generator"
-    training = run.split.part(run.patches, "training")
+    real = run.split.part(run.patches, "training")
+    training = canary_road.with_canaries(run.config, real, run.progress)
 
     def draw_sheets(step: int, samples: dict[str, Pair]) -> None:
         """Three rows: rendered only, refined, real."""
         for label, pair in samples.items():
-            of_class = training.of_class(label).images
+            of_class = real.of_class(label).images
             columns = min(len(pair[0]), len(of_class))
             rows = np.concatenate([images[:columns] for images in (*pair, of_class)])
             write_sheet(folder / "samples" / sample_name(step, label), rows, run.window, columns)

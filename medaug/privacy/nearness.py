@@ -57,9 +57,13 @@ def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float3
         views: of the patches, from `at_scales`.
     """
     poses = in_poses(samples)
-    return np.stack(
-        [np.maximum.reduce([pose[scale] @ views[scale].T for pose in poses]) for scale in SCALES]
-    )
+    found = []
+    for scale in SCALES:
+        # One product of all poses: with few samples, eight would read the patches eight times.
+        rows = np.concatenate([pose[scale] for pose in poses])
+        of_pose = (rows @ views[scale].T).reshape(len(poses), len(samples), -1)
+        found.append(of_pose.max(axis=0))
+    return np.stack(found)
 
 
 def rows_of(patches: PatchSet, likeness: NDArray[np.float32]) -> Table:

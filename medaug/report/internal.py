@@ -24,6 +24,7 @@ _PARTS = {
     "closest": "Scores of the closest candidates",
     "patients": "Scores per patient",
     "audit": "Attacks",
+    "canaries": "Canaries",
     "cost": "Differential privacy",
 }
 
