@@ -19,7 +19,7 @@ from medaug.progress import Silent
 from medaug.stations import Run
 
 SORTED = tuple(sorted(KINDS))
-SHORT = ("images=16", "batch=16", "least_diversity=0", "sample_sheet_every=100")
+SHORT = ("images=16", "batch=16", "least_diversity=0", "min_patients=1", "sample_sheet_every=100")
 
 
 @pytest.fixture(autouse=True)
