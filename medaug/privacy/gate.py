@@ -81,6 +81,7 @@ def review(
     released_before: Mapping[str, int] | None = None,
     audit: Callable[[Candidates], Finding] | None = None,
     canaries: CanaryWatch | None = None,
+    beside: Sequence[Finding] = (),
 ) -> Review:
     """Draw candidates, check them, and release those that pass or say why none may leave.
 
@@ -102,6 +103,8 @@ def review(
         canaries: looks at every candidate, where simulated patients were trained on besides
             ``training``, and "canary" joins the checks. If they are remembered, the release is
             refused.
+        beside: findings about the generator that were made before. Their checks join those of the
+            policy, and one that did not pass refuses the release before anything is drawn.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
@@ -113,17 +116,19 @@ def review(
     refuse_leakage(sampler, training, calibration)
     # A release must show that what was promised was run.
     promised = {"audit": audit is not None, CANARY: canaries is not None}
-    policy = replace(policy, checks=(*policy.checks, *(one for one in promised if promised[one])))
+    names = (*(one for one in promised if promised[one]), *(one.check.name for one in beside))
+    policy = replace(policy, checks=(*policy.checks, *names))
     allowed = allowed_of(policy, training, released_before or {})
     reasons = why_not_begin(sampler, policy, training, calibration)
     reasons += why_spent(policy, allowed, training)
+    reasons += tuple(reason for one in beside for reason in one.reasons)
     if reasons:
-        return Review("refused", policy, reasons)
+        return Review("refused", policy, reasons, beside=tuple(beside))
     ticker = progress or Silent()
     against = _against(
         sampler, policy, training, calibration, rescale, window, allowed, earlier, memory_mb, ticker
     )
-    against = replace(against, canaries=canaries)
+    against = replace(against, canaries=canaries, beside=tuple(beside))
     screening = Screening(policy, rescale, against, memory_mb)
     known = training.patients_known and calibration.patients_known
     if reasons := why_ask(policy, against.detector.calibration, known):
@@ -137,7 +142,7 @@ def review(
     if reasons := screening.remembered + reasons:
         return _refusal(screening, reasons, known)
     candidates = _gathered(screening, sampler, training, mm_per_pixel)
-    results = checked_again(screening, candidates)
+    results = (*checked_again(screening, candidates), *(one.check for one in beside))
     failed = tuple(result.detail for result in results if not result.passed)
     found = None if failed or audit is None else audit(candidates)
     if found is not None:
@@ -249,7 +254,7 @@ def _released(
                 audited=found is not None,
             ),
             *(found.statements if found is not None else ()),
-            *screening.said_of_canaries,
+            *screening.said_besides,
             *lineage_statements(record),
         ),
     )
@@ -268,6 +273,7 @@ def _released(
         sizes=screening.sizes,
         audit=found,
         canaries=screening.canaries,
+        beside=screening.against.beside,
     )
 
 
@@ -290,6 +296,7 @@ def _refusal(
         sizes=screening.sizes,
         audit=found,
         canaries=screening.canaries,
+        beside=screening.against.beside,
     )
 
 

@@ -37,8 +37,19 @@ class Nearness:
     nearest: Table
 
     def channels(self) -> Table:
-        """(channel, patient): maximum and mean of the top ten, of each scale."""
-        return np.concatenate([self.top[:, :, 0], self.top.mean(axis=2)])
+        """(channel, patient): `leading`, then maximum and mean of the top ten of each scale."""
+        return np.concatenate([self.leading()[None], self.top[:, :, 0], self.top.mean(axis=2)])
+
+    def leading(self) -> Table:
+        """(patient,): the maximum, in spreads over patients, mean over the scales.
+
+        A copy is near at every scale; chance is rarely so.
+        """
+        highest = self.top[:, :, 0]
+        centred = highest - highest.mean(axis=1, keepdims=True)
+        spread = highest.std(axis=1, keepdims=True)
+        alike = np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0)
+        return np.asarray(alike.mean(axis=0))
 
     def with_samples(self, rows: Table) -> Nearness:
         """The same with further samples, given as rows (scale, sample, patient) of `rows_of`."""
@@ -46,7 +57,12 @@ class Nearness:
         return replace(self, top=-np.sort(-top, axis=2)[:, :, : self.top.shape[2]])
 
 
-CHANNELS = (*(f"{scale}, maximum" for scale in SCALES), *(f"{scale}, top ten" for scale in SCALES))
+CHANNELS = (
+    "all scales, maximum",
+    *(f"{scale}, maximum" for scale in SCALES),
+    *(f"{scale}, top ten" for scale in SCALES),
+)
+LEADS = 0  # in `CHANNELS`
 
 
 def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from medaug.domain import PatchSet
 from medaug.privacy.nearness import Nearness, Table, correlations, rows_of
-from medaug.privacy.permutation import Deals, Labels, Scores, overall
+from medaug.privacy.permutation import Deals, Labels, Scores, overall, weighted
 from medaug.privacy.scales import at_scales
 from medaug.privacy.threads import one_thread
 
@@ -93,7 +93,8 @@ class Plant:
             rows = rng.permutation(self.copies.shape[1])[:leaked]
             planted = self.found.with_samples(self.copies[:, rows])
             smallest = np.minimum(self.deals.smallest(planted.channels()), self.other)
-            hits += overall(smallest) < self.limit
+            leading = self.deals.leading(planted.leading())
+            hits += overall(weighted(leading, smallest)) < self.limit
         return hits / rounds
 
     def power(self, rng: np.random.Generator, rounds: int = ROUNDS) -> Power:

@@ -24,7 +24,7 @@ from medaug.privacy.format import Format
 from medaug.privacy.neighbours import Neighbours, Place
 from medaug.privacy.outlines import Outlines
 from medaug.privacy.sizes import NAMES, Sizes
-from medaug.privacy.verdict import CANARY, CHECKS, OUTLINE, Closest, Outcome
+from medaug.privacy.verdict import CANARY, CHECKS, OUTLINE, Closest, Finding, Outcome
 from medaug.progress import Progress
 
 # Shown in the internal report, of the accepted and of the others each.
@@ -50,6 +50,7 @@ class Against:
         cap: how many samples may share one nearest patient.
         earlier: pictures of earlier releases, (sample, channel, row, column) each.
         canaries: None where none were trained on.
+        beside: findings about the generator that were made before.
     """
 
     form: Format
@@ -61,6 +62,7 @@ class Against:
     cap: int
     earlier: Sequence[NDArray[np.float32]] = ()
     canaries: CanaryWatch | None = None
+    beside: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +149,10 @@ class Screening:
         return () if (found := self.canaries) is None else found.reasons
 
     @property
-    def said_of_canaries(self) -> tuple[str, ...]:
-        """What may be said of them outside."""
-        return () if (found := self.canaries) is None else found.statements
+    def said_besides(self) -> tuple[str, ...]:
+        """What may be said outside of the canaries and of what was found before."""
+        canaries = () if (found := self.canaries) is None else found.statements
+        return (*canaries, *(said for one in self.against.beside for said in one.statements))
 
     def draw(self, sampler: Sampler, index: int, seeds: Iterator[int], progress: Progress) -> None:
         """Fill the quota of one class, or use up its tries, or find it hopeless."""

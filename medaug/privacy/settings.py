@@ -127,6 +127,13 @@ class PrivacySettings(BaseModel):
         description="which kind of simulated lesion stands for a class in the canaries, such as "
         "{tumour: metastasis}; by default the one of the same name",
     )
+    twins: int = Field(
+        0,
+        description="generators, 12, 14 or 16, that are trained besides on random halves of the "
+        "training patients with the run's settings; the release is refused where their samples "
+        "tell which half. Each costs a training. 0: none. For generators that learn from real "
+        "patches alone, and in mode empirical only",
+    )
     memory_mb: int = Field(
         256, ge=64, description="working memory of the gate, in megabytes; 25 kB a patch and more"
     )
@@ -151,10 +158,17 @@ class PrivacySettings(BaseModel):
             raise ValueError(f"0 for none, or {FEWEST} to {MOST}")
         return value
 
+    @field_validator("twins")
+    @classmethod
+    def _none_or_pairs(cls, value: int) -> int:
+        if value not in (0, 12, 14, 16):
+            raise ValueError("0 for none, or 12, 14 or 16")
+        return value
+
     @model_validator(mode="after")
     def _canaries_are_for_empirical(self) -> Self:
-        if self.canaries and self.mode != "empirical":
-            raise ValueError("canaries: mode empirical only; set 0")
+        if (self.canaries or self.twins) and self.mode != "empirical":
+            raise ValueError("canaries, twins: mode empirical only; set 0")
         if self.canary_kinds and not self.canaries:
             raise ValueError("canary_kinds: there are no canaries; set canaries: 8 or remove it")
         return self

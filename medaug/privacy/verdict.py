@@ -102,6 +102,7 @@ class Review:
             drawn and the training patches have some.
         audit: what the audit of the survivors found; None without one.
         canaries: what the candidates say of canaries; None where none were trained on.
+        beside: findings about the generator that were made before anything was drawn.
     """
 
     outcome: Literal["released", "refused"]
@@ -118,6 +119,7 @@ class Review:
     sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     audit: Finding | None = None
     canaries: Finding | None = None
+    beside: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         released = self.outcome == "released"
@@ -149,6 +151,7 @@ class Review:
             "sizes": self.sizes,
             "audit": None if self.audit is None else self.audit.document(),
             "canaries": None if self.canaries is None else self.canaries.document(),
+            **{one.check.name: one.document() for one in self.beside},
             "cost": asdict(decision.cost) if decision and decision.cost else None,
             "statements": list(decision.statements) if decision else [],
             "reasons": list(self.reasons),

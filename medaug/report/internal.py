@@ -25,6 +25,7 @@ _PARTS = {
     "patients": "Scores per patient",
     "audit": "Attacks",
     "canaries": "Canaries",
+    "twins": "Twins",
     "cost": "Differential privacy",
 }
 
