@@ -23,7 +23,7 @@ LESIONS = 2000
 SAMPLES = 150  # in each release
 DEALS = 1999  # enough for a p-value of 0.01; the gate takes more
 SHIFTS = (0.0, 0.25, 0.5)
-OVERFIT_IMAGES = 40_000
+OVERFIT_IMAGES = 24_000
 
 
 class Bench:
