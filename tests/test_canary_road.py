@@ -112,6 +112,7 @@ def test_canaries_are_patients_of_their_own(patches: PatchSet) -> None:
     assert learnt.digest == again.digest != other.digest
 
 
+@pytest.mark.slow
 def test_the_forgetful_are_released_and_say_so(patches: PatchSet) -> None:
     config, (training, _) = settings(), parts(patches)
     learnt = canary_road.with_canaries(config, training, Silent())

@@ -87,6 +87,7 @@ def test_twins_learn_from_complementary_halves_of_the_training_part(
     assert "not of this release" in one.statements[0]
 
 
+@pytest.mark.slow
 def test_a_training_that_tells_refuses_the_release_before_anything_is_drawn(
     patches: PatchSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
