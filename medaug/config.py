@@ -77,6 +77,8 @@ class PipelineConfig(BaseModel):
                 f"privacy.mode: {VOTED} and generator.preset: {VOTED} go together, got {mode} "
                 f"and {preset}"
             )
+        if self.privacy.twins and not isinstance(self.generator, GeneratorSettings):
+            raise ValueError(f"privacy.twins: not for generator.preset: {preset}; set 0")
         if mode == "dp-sgd" and not isinstance(self.generator, GeneratorSettings):
             raise ValueError(f"privacy.mode: dp-sgd cannot train generator.preset: {preset}")
         if mode != "empirical" and self.patching.mm_per_pixel is None:

@@ -7,7 +7,7 @@ any file of it is written. A run that is killed in between has spent what it res
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from medaug import dp_road
+from medaug import canary_road, dp_road
 from medaug.config import PipelineConfig
 from medaug.domain import Candidates, HeldOut, PatchSet, PatientSplit, Rescale, Window, digest_of
 from medaug.errors import MedaugError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from medaug.generators.trained import TrainedGenerator
     from medaug.privacy.audit import AuditResult
     from medaug.privacy.ledger import Booking, Earlier, Ledger
-    from medaug.privacy.verdict import Review
+    from medaug.privacy.verdict import Finding, Review
     from medaug.privacy.voted import VotedGenerator
 
     Generator = TrainedGenerator | RefinedGenerator | VotedGenerator
@@ -55,6 +55,7 @@ def review_and_record(
     split: PatientSplit | None,
     folder: Path,
     progress: Progress,
+    beside: Sequence[Finding] = (),
 ) -> Recorded:
     """Reserve, review, and commit or abort.
 
@@ -66,6 +67,7 @@ def review_and_record(
         split: of the patients; not read with differential privacy.
         folder: of the generator.
         progress: who is told.
+        beside: findings about the generator that were made before; see `gate.review`.
 
     Raises:
         DisclosureError: if the ledger does not verify or forbids the run.
@@ -83,7 +85,7 @@ def review_and_record(
         booking, cap = _booking(config, generator, patches, parts), None
         # The settings let votes stand with differential privacy alone.
         trained = cast("TrainedGenerator | RefinedGenerator", generator)
-        look = partial(_held_against, config, trained, parts, progress=progress)
+        look = partial(_held_against, config, trained, parts, progress=progress, beside=beside)
     else:
         booking, cap = dp_road.booking(config, generator, folder), dp_road.cap(config)
 
@@ -165,6 +167,7 @@ def _held_against(
     earlier: Earlier,
     *,
     progress: Progress,
+    beside: Sequence[Finding],
 ) -> Review:
     """Hold the samples against training data and what has left before; audit the survivors."""
     from medaug.privacy.audit import audit
@@ -182,8 +185,9 @@ def _held_against(
 
     window = Window(*config.generator.window)
     pictures = earlier.pictures[:, None].astype(np.float32)
+    canaries, sampler = canary_road.watch_and_sampler(config, training, generator, progress)
     return review(
-        generator,
+        sampler,
         config.privacy.policy(),
         training=training,
         calibration=tuning,
@@ -196,6 +200,8 @@ def _held_against(
         earlier=[pictures] if len(pictures) else [],
         released_before=earlier.counts,
         audit=audited if config.privacy.audited else None,
+        canaries=canaries,
+        beside=beside,
     )
 
 

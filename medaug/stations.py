@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug import dp_road
+from medaug import canary_road, dp_road, twin_road
 from medaug.atomic import write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import (
@@ -34,11 +34,11 @@ from medaug.domain.cohort import PARTS
 from medaug.errors import CohortError, Fault
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
+from medaug.tuning import judged_by
 
 if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
-    from medaug.generators.evidence import Distance
     from medaug.generators.refined import RefinedGenerator, Renderer
     from medaug.generators.refining import Pair
     from medaug.generators.settings import GeneratorSettings, RefinerSettings
@@ -253,7 +253,6 @@ def _train(run: Run) -> None:
 
 
 def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
-    from medaug.generators.evidence import Tuning
     from medaug.generators.training import train_generator
     from medaug.report.sheets import sample_name, write_sheet
 
@@ -266,32 +265,15 @@ def _train_from_scratch(run: Run, settings: GeneratorSettings) -> None:
 
     training, tuning = (run.split.part(run.patches, part) for part in ("training", "tuning"))
     train_generator(
-        training,
+        canary_road.with_canaries(run.config, training, run.progress),
         settings,
         run.config.seed,
         folder,
         run.progress,
         draw_sheets,
-        Tuning(tuning, _distances(tuning, run.window)),
+        judged_by(tuning, run.window),
         run.processes,
     )
-
-
-def _distances(tuning: PatchSet, window: Window) -> dict[str, Distance]:
-    """Of each class, how far patches lie from those of the tuning patients."""
-    from medaug.evaluation.fidelity import distance_to
-    from medaug.generators.evidence import FEWEST
-
-    distances: dict[str, Distance] = {}
-    for label in tuning.classes:
-        of_class = window.to_signed(tuning.of_class(label).images)
-        if len(of_class) >= FEWEST:
-            distances[label] = _of_images(distance_to(of_class))
-    return distances
-
-
-def _of_images(distance: Callable[[Any, None], float]) -> Distance:
-    return lambda images: distance(images, None)
 
 
 def _train_refiner(run: Run, settings: RefinerSettings) -> None:
@@ -300,6 +282,7 @@ def _train_refiner(run: Run, settings: RefinerSettings) -> None:
 
     folder = run.folder / "generator"
     training = run.split.part(run.patches, "training")
+    training = canary_road.with_canaries(run.config, training, run.progress)
 
     def draw_sheets(step: int, samples: dict[str, Pair]) -> None:
         """Three rows: rendered only, refined, real."""
@@ -336,7 +319,10 @@ def _release(run: Run) -> None:
     config, private = run.config, run.config.privacy.mode != "empirical"
     folder = run.folder / "generator"
     split = None if private else run.split
-    found = review_and_record(config, run.generator, run.patches, split, folder, run.progress)
+    beside = twin_road.findings(config, run.patches, split, folder, run.progress)
+    found = review_and_record(
+        config, run.generator, run.patches, split, folder, run.progress, beside
+    )
     write_json(run.folder / "review" / "ledger.json", found.history)
     document = found.outcome.document()
     if private:

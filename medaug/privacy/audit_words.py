@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from medaug.privacy.audit import AuditResult
 
+SILENCE = (
+    "Silence is weak evidence: simulated patients may be forgotten where real ones are remembered."
+)
 ONE_PATIENT = "One leaked patient can never be seen by such a test."
 PROCEDURE = (
     "The attacks see the samples only, at four scales (raw, low-pass, 8x8 means, band-pass): "
@@ -31,7 +34,7 @@ def audit_reasons(found: AuditResult) -> tuple[str, ...]:
     if found.p < found.limit:
         how = _HOW[found.statistic].format(training=f"training {whom}")
         reasons.append(
-            f"The audit tells training {whom} from others: p = {_p(found.p)} over "
+            f"The audit tells training {whom} from others: p = {rounded_p(found.p)} over "
             f"{len(found.channels)} channels, below {found.limit:g}; {how} ({found.decisive}); "
             f"highest AUC {_auc(found)}. The whole release is refused, not thinned until it "
             "passes: train shorter, on more patients, or with stronger augmentation."
@@ -50,9 +53,9 @@ def audit_detail(found: AuditResult) -> str:
     """One sentence for the table of checks."""
     return (
         f"Split permutation test of {found.members} training against {found.others} held-out "
-        f"{_whom(found)}: p = {_p(found.p)} over {len(found.channels)} channels; it fails below "
-        f"{found.limit:g}. Highest AUC {_auc(found)}; among training {_whom(found)} alone up to "
-        f"{found.control:.2f}."
+        f"{_whom(found)}: p = {rounded_p(found.p)} over {len(found.channels)} channels; it fails "
+        f"below {found.limit:g}. Highest AUC {_auc(found)}; among training {_whom(found)} alone up "
+        f"to {found.control:.2f}."
     )
 
 
@@ -63,7 +66,7 @@ def audit_statements(found: AuditResult) -> tuple[str, ...]:
     statements = [
         (
             f"Membership attacks on this release, {found.members} training against {found.others} "
-            f"held-out {whom}: highest AUC {_auc(found)}, p = {_p(found.p)} over "
+            f"held-out {whom}: highest AUC {_auc(found)}, p = {rounded_p(found.p)} over "
             f"{len(found.channels)} attacks and scales (split permutation test); among training "
             f"{whom} alone, where there is nothing to find, the highest AUC reaches "
             f"{found.control:.2f}."
@@ -94,7 +97,7 @@ def _auc(found: AuditResult) -> str:
     return f"{found.auc:.2f} [{low:.2f}, {high:.2f}]"
 
 
-def _p(p: float) -> str:
+def rounded_p(p: float) -> str:
     """Two digits at most, rounded up: 0.0123 → 0.013."""
     if p < 0.001:
         return "0.001 or less"

@@ -25,7 +25,10 @@ def checked_again(screening: Screening, candidates: Candidates) -> tuple[CheckRe
         for one, pixels in zip(passed, candidates.pixels, strict=True)
     ):
         raise MedaugError("pixels that were never screened stand in the final set")
-    results = [_format(screening, candidates), _copy(screening, passed)]
+    results = [_format(screening, candidates)]
+    if (canaries := screening.canaries) is not None:
+        results.append(canaries.check)
+    results.append(_copy(screening, passed))
     if screening.against.outlines is not None:
         results.append(_outline(screening, passed))
     results += [

@@ -4,6 +4,7 @@ Candidates are drawn class by class from fresh seeds, stored as the 16-bit integ
 leave, and held against the rules in order:
 
 1. format: shape, NaN, range, a dead picture, an empty mask (`format`)
+   canary: where simulated patients were trained on, like one of them (`canaries`)
 2. copy: a training patch, however turned and altered (`copies`); where masks are drawn, also
    outline: the outline of a training lesion under whatever image (`outlines`)
 3. near: nearer to a training patient than real patients are (`neighbours`)
@@ -42,6 +43,7 @@ from medaug.domain import (
     TrainingRecord,
     Window,
 )
+from medaug.privacy.canaries import CanaryWatch
 from medaug.privacy.claims import calibration_phrase, calibration_sentence, release_statements
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.final import checked_again
@@ -59,7 +61,7 @@ from medaug.privacy.refusals import (
 )
 from medaug.privacy.screening import Against, Screening, allowed_of, cap_of
 from medaug.privacy.sizes import Sizes
-from medaug.privacy.verdict import Finding, Review
+from medaug.privacy.verdict import CANARY, Finding, Review
 from medaug.progress import Progress, Silent
 
 
@@ -78,6 +80,8 @@ def review(
     earlier: Sequence[NDArray[np.float32]] = (),
     released_before: Mapping[str, int] | None = None,
     audit: Callable[[Candidates], Finding] | None = None,
+    canaries: CanaryWatch | None = None,
+    beside: Sequence[Finding] = (),
 ) -> Review:
     """Draw candidates, check them, and release those that pass or say why none may leave.
 
@@ -96,6 +100,11 @@ def review(
         released_before: samples of each class in earlier releases from these patients.
         audit: looks at the survivors in the end, and "audit" joins the checks of the policy. A
             finding refuses the whole release; nothing is taken away until it passes.
+        canaries: looks at every candidate, where simulated patients were trained on besides
+            ``training``, and "canary" joins the checks. If they are remembered, the release is
+            refused.
+        beside: findings about the generator that were made before. Their checks join those of the
+            policy, and one that did not pass refuses the release before anything is drawn.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
@@ -105,18 +114,21 @@ def review(
     """
     refuse_settings(sampler, policy, training)
     refuse_leakage(sampler, training, calibration)
-    if audit is not None:
-        # A release must show that an audit which was promised was run.
-        policy = replace(policy, checks=(*policy.checks, "audit"))
+    # A release must show that what was promised was run.
+    promised = {"audit": audit is not None, CANARY: canaries is not None}
+    names = (*(one for one in promised if promised[one]), *(one.check.name for one in beside))
+    policy = replace(policy, checks=(*policy.checks, *names))
     allowed = allowed_of(policy, training, released_before or {})
     reasons = why_not_begin(sampler, policy, training, calibration)
     reasons += why_spent(policy, allowed, training)
+    reasons += tuple(reason for one in beside for reason in one.reasons)
     if reasons:
-        return Review("refused", policy, reasons)
+        return Review("refused", policy, reasons, beside=tuple(beside))
     ticker = progress or Silent()
     against = _against(
         sampler, policy, training, calibration, rescale, window, allowed, earlier, memory_mb, ticker
     )
+    against = replace(against, canaries=canaries, beside=tuple(beside))
     screening = Screening(policy, rescale, against, memory_mb)
     known = training.patients_known and calibration.patients_known
     if reasons := why_ask(policy, against.detector.calibration, known):
@@ -127,10 +139,10 @@ def review(
             screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
     screening.keep_to_cap(sampler.classes)
     reasons = why_not_release(policy, screening.drawn, screening.accepted, screening.rejections)
-    if reasons:
+    if reasons := screening.remembered + reasons:
         return _refusal(screening, reasons, known)
     candidates = _gathered(screening, sampler, training, mm_per_pixel)
-    results = checked_again(screening, candidates)
+    results = (*checked_again(screening, candidates), *(one.check for one in beside))
     failed = tuple(result.detail for result in results if not result.passed)
     found = None if failed or audit is None else audit(candidates)
     if found is not None:
@@ -242,6 +254,7 @@ def _released(
                 audited=found is not None,
             ),
             *(found.statements if found is not None else ()),
+            *screening.said_besides,
             *lineage_statements(record),
         ),
     )
@@ -259,6 +272,8 @@ def _released(
         closest=tuple(screening.closest),
         sizes=screening.sizes,
         audit=found,
+        canaries=screening.canaries,
+        beside=screening.against.beside,
     )
 
 
@@ -280,6 +295,8 @@ def _refusal(
         closest=tuple(screening.closest),
         sizes=screening.sizes,
         audit=found,
+        canaries=screening.canaries,
+        beside=screening.against.beside,
     )
 
 

@@ -9,7 +9,7 @@ release.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from medaug.privacy.scales import SCALES, at_scales, chunks, highest_per_patient
 from medaug.privacy.threads import one_thread
 
 TOP = 10
+_AS_GOOD_AS_EQUAL = 0.02  # of a distance; a correlation of 0.9998
 
 Table = NDArray[np.float64]
 
@@ -30,23 +31,46 @@ class Nearness:
 
     Attributes:
         top: (scale, patient, rank) highest standardised likenesses, falling; at most `TOP`.
-        nearest: (scale, patch) highest correlation with any sample.
+        closest: (scale, patient) highest correlation with any sample.
     """
 
     top: Table
-    nearest: Table
+    closest: Table
+
+    def leading(self) -> Table:
+        """(patient,): minus the log of the distance to the nearest sample, mean over the scales.
+
+        A copy is at hardly any distance at every scale, and far ahead of whoever is alike by
+        chance. Standardised likenesses do not see that: where all patients are alike, as after a
+        low-pass, a copy is few spreads above the others.
+        """
+        distance = np.sqrt(np.maximum(2 - 2 * self.closest, 0))
+        return np.asarray(-np.log(distance + _AS_GOOD_AS_EQUAL).mean(axis=0))
 
     def channels(self) -> Table:
-        """(channel, patient): maximum and mean of the top ten, of each scale."""
-        return np.concatenate([self.top[:, :, 0], self.top.mean(axis=2)])
+        """(channel, patient): `leading`, then maximum and mean of the top ten of each scale."""
+        return np.concatenate([self.leading()[None], self.top[:, :, 0], self.top.mean(axis=2)])
 
-    def with_samples(self, rows: Table) -> Nearness:
-        """The same with further samples, given as rows (scale, sample, patient) of `rows_of`."""
+    def with_samples(self, rows: Table, likeness: NDArray[np.floating]) -> Nearness:
+        """The same with further samples.
+
+        Args:
+            rows: (scale, sample, patient), from `rows_of`.
+            likeness: (scale, sample, patient), highest correlation with the patient's patches.
+        """
         top = np.concatenate([self.top, rows.transpose(0, 2, 1)], axis=2)
-        return replace(self, top=-np.sort(-top, axis=2)[:, :, : self.top.shape[2]])
+        return Nearness(
+            -np.sort(-top, axis=2)[:, :, : self.top.shape[2]],
+            np.maximum(self.closest, likeness.max(axis=1).astype(np.float64)),
+        )
 
 
-CHANNELS = (*(f"{scale}, maximum" for scale in SCALES), *(f"{scale}, top ten" for scale in SCALES))
+CHANNELS = (
+    "all scales, nearest",
+    *(f"{scale}, maximum" for scale in SCALES),
+    *(f"{scale}, top ten" for scale in SCALES),
+)
+LEADS = 0  # in `CHANNELS`
 
 
 def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float32]:
@@ -57,9 +81,13 @@ def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float3
         views: of the patches, from `at_scales`.
     """
     poses = in_poses(samples)
-    return np.stack(
-        [np.maximum.reduce([pose[scale] @ views[scale].T for pose in poses]) for scale in SCALES]
-    )
+    found = []
+    for scale in SCALES:
+        # One product of all poses: with few samples, eight would read the patches eight times.
+        rows = np.concatenate([pose[scale] for pose in poses])
+        of_pose = (rows @ views[scale].T).reshape(len(poses), len(samples), -1)
+        found.append(of_pose.max(axis=0))
+    return np.stack(found)
 
 
 def rows_of(patches: PatchSet, likeness: NDArray[np.float32]) -> Table:
@@ -87,13 +115,12 @@ def nearness(samples: Floats, patches: PatchSet, memory_mb: int = 256) -> Nearne
     kept = min(TOP, len(samples))
     found = Nearness(
         np.full((len(SCALES), len(patches.patient_order), kept), -np.inf),
-        np.full((len(SCALES), len(patches)), -np.inf),
+        np.full((len(SCALES), len(patches.patient_order)), -1.0),
     )
     with one_thread():
         for part in chunks(len(samples), len(patches), memory_mb):
             likeness = correlations(samples[part], views)
-            found = replace(
-                found.with_samples(rows_of(patches, likeness)),
-                nearest=np.maximum(found.nearest, likeness.max(axis=1)),
+            found = found.with_samples(
+                rows_of(patches, likeness), highest_per_patient(patches, likeness)
             )
     return found

@@ -14,8 +14,8 @@ import numpy as np
 
 from medaug.domain import PatchSet
 from medaug.privacy.nearness import Nearness, Table, correlations, rows_of
-from medaug.privacy.permutation import Deals, Labels, Scores, overall
-from medaug.privacy.scales import at_scales
+from medaug.privacy.permutation import Deals, Labels, Scores, overall, weighted
+from medaug.privacy.scales import at_scales, highest_per_patient
 from medaug.privacy.threads import one_thread
 
 WANTED = 0.8
@@ -48,6 +48,7 @@ class Plant:
         found: of the samples that leave.
         other: (deal,) smallest p-value over the channels that copies are not put into.
         copies: rows (scale, member, patient) of one patch of each member.
+        likeness: (scale, member, patient) of the same, highest correlation.
         limit: p-value below which the audit refuses.
     """
 
@@ -55,6 +56,7 @@ class Plant:
     found: Nearness
     other: Scores
     copies: Table
+    likeness: Table
     limit: float
 
     @classmethod
@@ -84,16 +86,18 @@ class Plant:
         rows = np.array([rng.choice(np.flatnonzero(patches.patient_index == at)) for at in chosen])
         with one_thread():
             likeness = correlations(patches.images[rows], at_scales(patches.images))
-        return cls(few, found, few.smallest(other), rows_of(patches, likeness), limit)
+        copies, nearest = rows_of(patches, likeness), highest_per_patient(patches, likeness)
+        return cls(few, found, few.smallest(other), copies, nearest.astype(np.float64), limit)
 
     def share_found(self, leaked: int, rng: np.random.Generator, rounds: int = ROUNDS) -> float:
         """Of ``rounds``, the share in which copies of ``leaked`` members are found."""
         hits = 0
         for _ in range(rounds):
             rows = rng.permutation(self.copies.shape[1])[:leaked]
-            planted = self.found.with_samples(self.copies[:, rows])
+            planted = self.found.with_samples(self.copies[:, rows], self.likeness[:, rows])
             smallest = np.minimum(self.deals.smallest(planted.channels()), self.other)
-            hits += overall(smallest) < self.limit
+            leading = self.deals.leading(planted.leading())
+            hits += overall(weighted(leading, smallest)) < self.limit
         return hits / rounds
 
     def power(self, rng: np.random.Generator, rounds: int = ROUNDS) -> Power:

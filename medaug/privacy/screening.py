@@ -17,13 +17,14 @@ from scipy.stats import beta
 
 from medaug.domain import Drawn, PatchSet, ReleasePolicy, Rescale, Sampler
 from medaug.errors import MedaugError
+from medaug.privacy.canaries import CanaryFinding, CanaryWatch
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.duplicates import Gathered
 from medaug.privacy.format import Format
 from medaug.privacy.neighbours import Neighbours, Place
 from medaug.privacy.outlines import Outlines
 from medaug.privacy.sizes import NAMES, Sizes
-from medaug.privacy.verdict import CHECKS, OUTLINE, Closest, Outcome
+from medaug.privacy.verdict import CANARY, CHECKS, OUTLINE, Closest, Finding, Outcome
 from medaug.progress import Progress
 
 # Shown in the internal report, of the accepted and of the others each.
@@ -48,6 +49,8 @@ class Against:
         allowed: per class, samples that may still be released.
         cap: how many samples may share one nearest patient.
         earlier: pictures of earlier releases, (sample, channel, row, column) each.
+        canaries: None where none were trained on.
+        beside: findings about the generator that were made before.
     """
 
     form: Format
@@ -58,6 +61,8 @@ class Against:
     allowed: Mapping[str, int]
     cap: int
     earlier: Sequence[NDArray[np.float32]] = ()
+    canaries: CanaryWatch | None = None
+    beside: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +127,32 @@ class Screening:
         names = [name for name in CHECKS if name != OUTLINE]
         if self.against.outlines is not None:
             names.insert(names.index("near"), OUTLINE)
+        if self.against.canaries is not None:
+            names.insert(names.index("copy"), CANARY)
         self.rejections = dict.fromkeys(names, 0)
         self._gathered = Gathered(self.memory_mb)
         self._supported: Counter[int] = Counter()
         for images in self.against.earlier:
             for image in images:
                 self._gathered.add(image)
+
+    @property
+    def canaries(self) -> CanaryFinding | None:
+        """What the candidates drawn so far say of the canaries; None where there are none."""
+        if self.against.canaries is None:
+            return None
+        return self.against.canaries.finding(self.rejections[CANARY])
+
+    @property
+    def remembered(self) -> tuple[str, ...]:
+        """Why the canaries refuse the release; empty where they do not, or there are none."""
+        return () if (found := self.canaries) is None else found.reasons
+
+    @property
+    def said_besides(self) -> tuple[str, ...]:
+        """What may be said outside of the canaries and of what was found before."""
+        canaries = () if (found := self.canaries) is None else found.statements
+        return (*canaries, *(said for one in self.against.beside for said in one.statements))
 
     def draw(self, sampler: Sampler, index: int, seeds: Iterator[int], progress: Progress) -> None:
         """Fill the quota of one class, or use up its tries, or find it hopeless."""
@@ -216,6 +241,8 @@ class Screening:
     def _outcome(self, seen: _Image, score: float, overlap: float, place: Place) -> Outcome:
         """The first rule that turns a candidate away."""
         against = self.against
+        if against.canaries is not None and against.canaries.look(seen[None])[0]:
+            return CANARY
         if score > against.detector.calibration.limit:
             return "copy"
         if against.outlines is not None and overlap > against.outlines.limit:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from medaug.domain import ReleasePolicy
+from medaug.privacy.canaries import FEWEST, MOST
 from medaug.privacy.verdict import CHECKS
 
 Mode = Literal["empirical", "dp-vote", "dp-sgd"]
@@ -115,6 +116,24 @@ class PrivacySettings(BaseModel):
         "part, and refuse where the attack succeeds or could not have; without it the release "
         "says that no attack was run. In mode empirical only",
     )
+    canaries: int = Field(
+        0,
+        description="simulated patients, 8 to 16 of a pool of 1000, who are trained on with the "
+        "real ones; the release is refused where the samples tell which, and samples like one are "
+        "withheld. 0: none. Flat CT patches only, and in mode empirical only",
+    )
+    canary_kinds: dict[str, str] = Field(
+        {},
+        description="which kind of simulated lesion stands for a class in the canaries, such as "
+        "{tumour: metastasis}; by default the one of the same name",
+    )
+    twins: int = Field(
+        0,
+        description="generators, 12, 14 or 16, that are trained besides on random halves of the "
+        "training patients with the run's settings; the release is refused where their samples "
+        "tell which half. Each costs a training. 0: none. For generators that learn from real "
+        "patches alone, and in mode empirical only",
+    )
     memory_mb: int = Field(
         256, ge=64, description="working memory of the gate, in megabytes; 25 kB a patch and more"
     )
@@ -131,6 +150,28 @@ class PrivacySettings(BaseModel):
                 "class's name, such as {cyst: 50}"
             )
         return value
+
+    @field_validator("canaries")
+    @classmethod
+    def _none_or_enough(cls, value: int) -> int:
+        if value and not FEWEST <= value <= MOST:
+            raise ValueError(f"0 for none, or {FEWEST} to {MOST}")
+        return value
+
+    @field_validator("twins")
+    @classmethod
+    def _none_or_pairs(cls, value: int) -> int:
+        if value not in (0, 12, 14, 16):
+            raise ValueError("0 for none, or 12, 14 or 16")
+        return value
+
+    @model_validator(mode="after")
+    def _canaries_are_for_empirical(self) -> Self:
+        if (self.canaries or self.twins) and self.mode != "empirical":
+            raise ValueError("canaries, twins: mode empirical only; set 0")
+        if self.canary_kinds and not self.canaries:
+            raise ValueError("canary_kinds: there are no canaries; set canaries: 8 or remove it")
+        return self
 
     @model_validator(mode="after")
     def _epsilon_belongs_to_dp(self) -> Self:
@@ -159,9 +200,13 @@ class PrivacySettings(BaseModel):
         return self.model_dump(mode="json", exclude={"memory_mb", "epsilon_cap"})
 
     def charged(self) -> dict[str, Any] | None:
-        """What decides the mechanism of differential privacy, as JSON; None where there is none."""
+        """What decides more than the review, as JSON; None where nothing does.
+
+        That is the mechanism of differential privacy, or the canaries.
+        """
         if self.mode == "empirical":
-            return None
+            names = {"canaries", "canary_kinds"}
+            return self.model_dump(mode="json", include=names) if self.canaries else None
         names = {"mode", "epsilon", "delta", "force", "dp_vote", "dp_sgd"}
         return self.model_dump(mode="json", include=names)
 

@@ -16,18 +16,21 @@ other of the same size: the halves are dealt again, and the p-value is exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug.domain import PatchSet
+from medaug.domain import CheckResult, PatchSet
+from medaug.privacy.audit_words import rounded_p
 from medaug.privacy.nearness import nearness
 from medaug.privacy.permutation import auc
 from medaug.privacy.pictures import Floats
 
 FEWEST, MOST = 12, 16
 DEALS = 9999
+FOUND_BELOW = 0.01
 _BATCH = 500
 
 Halves = NDArray[np.bool_]
@@ -53,6 +56,53 @@ class TwinAudit:
     auc: float
     at_one_percent: float | None
     interval: tuple[float, float] | None
+
+    @property
+    def passed(self) -> bool:
+        """The samples of a twin do not tell who was in its half."""
+        return self.p >= FOUND_BELOW
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the release is refused; empty exactly when passed."""
+        if self.passed:
+            return ()
+        reason = (
+            f"Training tells on its patients: {self.twins} twins on random halves of "
+            f"{self.patients} training patients give away who was in which, p = "
+            f"{rounded_p(self.p)}, below {FOUND_BELOW:g}; AUC {self.auc:.2f}. Train shorter, on "
+            "more patients, or with stronger augmentation."
+        )
+        return (reason,)
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """The sentences that may be said outside, figures rounded."""
+        rate = "not estimable"
+        if self.at_one_percent is not None and self.interval is not None:
+            low, high = self.interval
+            rate = f"{self.at_one_percent:.0%} [{low:.0%}, {high:.0%}]"
+        said = (
+            f"Twin audit of the training procedure, not of this release: {self.twins} generators "
+            f"on complementary random halves of {self.patients} training patients, samples before "
+            f"any check; patients compared with themselves: AUC {self.auc:.2f}, p = "
+            f"{rounded_p(self.p)}; true-positive rate at 1 % false positives: {rate}. Twins saw "
+            "half as many patients, and remember each of them sooner."
+        )
+        return (said,)
+
+    @property
+    def check(self) -> CheckResult:
+        """As one of the gate's checks; it fails below its limit, a p-value."""
+        detail = (
+            f"{self.twins} twins on halves of {self.patients} training patients: p = "
+            f"{rounded_p(self.p)}, AUC {self.auc:.2f}; it fails below {FOUND_BELOW:g}."
+        )
+        return CheckResult("twins", self.passed, float(f"{self.p:.2g}"), FOUND_BELOW, 0, detail)
+
+    def document(self) -> dict[str, Any]:
+        """Everything, for the hospital's own report."""
+        return {**asdict(self), "passed": self.passed}
 
 
 def deal_twins(patients: int, twins: int, seed: int) -> Halves:

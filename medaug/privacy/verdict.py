@@ -13,7 +13,16 @@ from medaug.errors import DisclosureError
 from medaug.privacy.copies import Calibration
 
 Outcome = Literal[
-    "accepted", "format", "copy", "outline", "near", "single_support", "duplicate", "cap", "quota"
+    "accepted",
+    "format",
+    "canary",
+    "copy",
+    "outline",
+    "near",
+    "single_support",
+    "duplicate",
+    "cap",
+    "quota",
 ]
 # In this order; "outline" where masks are drawn. A check on the quality of a sample is not among
 # them: it would take a discriminator that never saw a patient without noise, and none is kept.
@@ -27,6 +36,7 @@ CHECKS: tuple[Outcome, ...] = (
     "quota",
 )
 OUTLINE: Outcome = "outline"
+CANARY: Outcome = "canary"  # where simulated patients were trained on
 
 
 class Finding(Protocol):
@@ -91,6 +101,8 @@ class Review:
         sizes: (accepted, drawn) of small, middle and large lesions per class, where masks are
             drawn and the training patches have some.
         audit: what the audit of the survivors found; None without one.
+        canaries: what the candidates say of canaries; None where none were trained on.
+        beside: findings about the generator that were made before anything was drawn.
     """
 
     outcome: Literal["released", "refused"]
@@ -106,6 +118,8 @@ class Review:
     closest: tuple[Closest, ...] = ()
     sizes: dict[str, dict[str, tuple[int, int]]] = field(default_factory=dict)
     audit: Finding | None = None
+    canaries: Finding | None = None
+    beside: tuple[Finding, ...] = ()
 
     def __post_init__(self) -> None:
         released = self.outcome == "released"
@@ -136,6 +150,8 @@ class Review:
             "rejections": self.rejections,
             "sizes": self.sizes,
             "audit": None if self.audit is None else self.audit.document(),
+            "canaries": None if self.canaries is None else self.canaries.document(),
+            **{one.check.name: one.document() for one in self.beside},
             "cost": asdict(decision.cost) if decision and decision.cost else None,
             "statements": list(decision.statements) if decision else [],
             "reasons": list(self.reasons),

@@ -24,6 +24,8 @@ _PARTS = {
     "closest": "Scores of the closest candidates",
     "patients": "Scores per patient",
     "audit": "Attacks",
+    "canaries": "Canaries",
+    "twins": "Twins",
     "cost": "Differential privacy",
 }
 

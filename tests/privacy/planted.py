@@ -239,6 +239,27 @@ def low_pass_memoriser(training: PatchSet) -> Planted:
     return Planted(seen(training), draw)
 
 
+def label_leaker(training: PatchSet) -> Planted:
+    """Training patches under the other class."""
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        return copied(training, seed, CLASSES[1 - CLASSES.index(label)])
+
+    return Planted(seen(training), draw)
+
+
+def hole_maker(training: PatchSet, whole: PatchSet) -> Planted:
+    """Learnt ``whole`` by heart, training patients among them, whose copies were filtered away."""
+    left = [row for row, key in enumerate(whole.patients) if key not in set(training.patients)]
+    others = whole.select(left)
+
+    def draw(seed: int, label: str) -> np.ndarray:
+        noise = np.random.default_rng(seed).normal(0, 2, (1, SIDE, SIDE))
+        return np.clip(copied(others, seed, label) + noise, WINDOW.low, WINDOW.high)
+
+    return Planted(seen(training), draw)
+
+
 def leaker(training: PatchSet, row: int, share: float) -> Planted:
     """New lesions into each of which one patient's patch is mixed, by ``share``."""
 

@@ -71,6 +71,26 @@ class TestPower:
         assert permutation_test(scores, MEMBER, ALIKE, 0, 999).p > 0.05
 
 
+class TestLead:
+    """Two thirds of the error are for the run of one channel; the size stays."""
+
+    def test_nothing_leaked(self) -> None:
+        deals = Deals.of(MEMBER, ALIKE, 0, 399)
+        p = [deals.test(correlated(np.random.default_rng([10, run])), 0).p for run in range(250)]
+        assert 0.02 <= np.mean(np.array(p) <= 0.05) <= 0.09
+        assert np.mean(np.array(p) <= 0.5) <= 0.6  # a run has few values, and ties make p larger
+
+    def test_eight_at_the_top_of_it_are_refused(self) -> None:
+        """Figure P4; in a channel that does not lead, they are not."""
+        scores = correlated(np.random.default_rng(11), 25)
+        scores[0, :8] += 20
+        found = permutation_test(scores, MEMBER, ALIKE, 0, 1999)
+        assert found.p > 0.01
+        led = Deals.of(MEMBER, ALIKE, 0, 1999).test(scores, 0)
+        assert led.p < 0.01
+        assert (led.channel, led.statistic, led.ahead[0] >= 8) == (0, "ahead", True)
+
+
 class TestFigures:
     def test_a_tie_with_another_patient_is_no_true_positive(self) -> None:
         scores = np.zeros((1, 100))
