@@ -30,7 +30,7 @@ VOTE = (
     *PLAIN,
     "privacy.mode=dp-vote",
     "generator={preset: dp-vote, window: [-100, 250]}",
-    "privacy.dp_vote={candidates: 6, renderings: 1, perturb: [0.2, 0.1]}",
+    "privacy.dp_vote={candidates: 6, nearest: 2, perturb: [0.2, 0.1], left: 10}",
 )
 NETWORK = (
     "generator={preset: small-data, window: [-100, 250], loss: cross-entropy, penalty: 0, "
@@ -134,8 +134,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            (("privacy.mode=dp-vote", "privacy.epsilon=3"), "go together"),
-            (("generator={preset: dp-vote, window: [0, 1]}",), "go together"),
+            (("generator={preset: dp-vote, window: [0, 1]}",), "privacy.mode is empirical"),
             ((*VOTE, "patching.mm_per_pixel=null"), "mm_per_pixel"),
             (("privacy.epsilon=3",), "mode empirical has none"),
             (("privacy.mode=dp-vote",), "needs one"),
