@@ -107,7 +107,9 @@ def evolve(
         for label, (seen, heard) in enumerate(zip(shown, noisy, strict=True)):
             asked[label].append(Asked(seen, heard))
         last = number == rounds.rounds - 1
-        weights = [weigh(of[-1].candidates, of, settings.nearest, rounds.sigma, most) for of in asked]
+        weights = [
+            weigh(of[-1].candidates, of, settings.nearest, rounds.sigma, most) for of in asked
+        ]
         size = settings.left if last else settings.candidates
         population = _bred(population, weights, spread, size, chance)
     shown = looks() @ unit

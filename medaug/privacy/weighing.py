@@ -49,7 +49,9 @@ def ballots(patches: Floats, candidates: Floats, nearest: int) -> Floats:
     return _for_the_least(cdist(patches, candidates), nearest)
 
 
-def weigh(pictures: Floats, asked: Sequence[Asked], nearest: int, sigma: float, most: int) -> Floats:
+def weigh(
+    pictures: Floats, asked: Sequence[Asked], nearest: int, sigma: float, most: int
+) -> Floats:
     """(picture,) weights that sum to 1.
 
     Args:
