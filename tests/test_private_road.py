@@ -25,6 +25,10 @@ QUICK = {
     "classifiers": ["resnet-10-narrow"],
     "fidelity": {"deals": 20},
 }
+NETWORK = (
+    "generator={preset: small-data, window: [-100, 250], loss: cross-entropy, penalty: 0, "
+    "augment: 0, width: 4, latent: 8, batch: 8, learning_rate: 0.05, device: cpu}"
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +158,7 @@ class TestTwoWordsSuffice:
 
 @pytest.mark.slow
 def test_both_modes_on_phantom_patients(tmp_path: Path) -> None:
-    """CT from DICOM and NIfTI; lesions of their own kind with votes, a forced network with noise."""
+    """CT from DICOM and NIfTI; lesions of their own kind with votes, a forced network."""
     pytest.importorskip("dp_accounting")
     write_cohort(tmp_path / "phantom", patients=54, seed=3)
     both = (
@@ -170,8 +174,7 @@ def test_both_modes_on_phantom_patients(tmp_path: Path) -> None:
         "dp-sgd": (
             "privacy.force=true",
             "privacy.dp_sgd={rate: 0.2, steps: 20}",
-            "generator={preset: small-data, window: [-100, 250], loss: cross-entropy, penalty: 0, "
-            "augment: 0, width: 4, latent: 8, batch: 8, learning_rate: 0.05, device: cpu}",
+            NETWORK,
         ),
     }
     for mode, more in modes.items():

@@ -1,6 +1,6 @@
-"""What differential privacy costs in use: the same cohort through every mode, verdict and likeness.
+"""What differential privacy costs in use: one cohort through every mode, verdict and likeness.
 
-    medaug demo --out DEMO && python benchmarks/privacy/utility.py phantom --data DEMO/cohort --out OUT
+    python benchmarks/privacy/utility.py phantom --data FOLDER --out OUT
     python benchmarks/privacy/utility.py mammography_masses --data FOLDER --out OUT
 
 Each arm is a whole run (``medaug.pipeline``) in a folder of its own with a site key of its own, so

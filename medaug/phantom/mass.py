@@ -3,8 +3,8 @@
 Where the phantom has no lesion of its own (mammograms, or any picture in no unit), this knows only
 what many lesions share: a lobed body in the middle, brighter or darker than its surroundings, with
 a sharp or a soft border, on a ground whose power falls with the frequency, which for mammograms
-was measured as about f^-3 [1]_; and white noise. It knows no strands, no calcifications, no anatomy.
-Classes differ in nothing but the numbers that are found for them.
+was measured as about f^-3 [1]_; and white noise. It knows no strands, no calcifications and no
+anatomy. Classes differ in nothing but the numbers that are found for them.
 
 >>> render = mass_renderer(Window(0, 255), (1, 64, 64))
 >>> images, masks = render("benign", np.full((2, len(PARAMETERS)), 0.5), [7, 8])

@@ -7,8 +7,8 @@ rounds so far say together (`weighing`); the weighted breed the next. Everything
 post-processing.
 
 What the paper does, one vote for the nearest candidate and counts below two standard deviations
-of the noise cut off, loses at a hundred patients: once candidates have come near, votes spread evenly,
-no count rises above the noise, and a few lucky candidates father all the next ones.
+of the noise cut off, loses at a hundred patients: once candidates have come near, votes spread
+evenly, no count rises above the noise, and a few lucky candidates father all the next ones.
 
 One patch's votes have the L2 norm 1, hence a patient's mean has at most 1, whatever he shows,
 however many patches and in however many classes. This is what `Rounds.sigma` (`accounting`) is
@@ -173,4 +173,4 @@ def _bred(
         ]
     )
     moved = np.abs(chosen + spread * chance.standard_normal(chosen.shape))
-    return np.clip(1 - np.abs(1 - moved), 0, 1)
+    return np.asarray(np.clip(1 - np.abs(1 - moved), 0, 1))

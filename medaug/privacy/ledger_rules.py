@@ -132,6 +132,6 @@ def _over_cap(runs: Runs, booking: Booking, cap: Cap) -> Iterator[str]:
         else:
             yield (
                 f"{whom} would have spent epsilon {epsilon:.3g} over {len(charges)} runs, the cap "
-                f"is {cap.epsilon:g} (privacy.epsilon_cap; not set, it is privacy.epsilon). Leave them "
-                "out, spend less, or raise the cap if your site allows it."
+                f"is {cap.epsilon:g} (privacy.epsilon_cap; not set, it is privacy.epsilon). "
+                "Leave them out, spend less, or raise the cap if your site allows it."
             )
