@@ -24,6 +24,7 @@ from medaug.generators.settings import (
     VOTED,
     AnyGeneratorSettings,
     GeneratorSettings,
+    SimulatorSettings,
 )
 from medaug.patching.settings import PatchingSettings
 from medaug.privacy.settings import PrivacySettings
@@ -70,18 +71,31 @@ class PipelineConfig(BaseModel):
     evaluation: EvaluationSettings = EvaluationSettings()
 
     @model_validator(mode="after")
+    def _votes_need_no_network(self) -> Self:
+        given = self.generator
+        if self.privacy.mode == VOTED and not isinstance(given, SimulatorSettings):
+            simulator = SimulatorSettings(
+                preset=VOTED,
+                window=given.window,
+                render=getattr(given, "render", {}),
+                instead_of=given.preset,
+            )
+            object.__setattr__(self, "generator", simulator)  # frozen for all others
+        return self
+
+    @model_validator(mode="after")
     def _generator_fits_the_mode(self) -> Self:
         mode, preset = self.privacy.mode, self.generator.preset
-        if (mode == VOTED) != (preset == VOTED):
+        if mode != VOTED and preset == VOTED:
             raise ValueError(
-                f"privacy.mode: {VOTED} and generator.preset: {VOTED} go together, got {mode} "
-                f"and {preset}"
+                f"generator.preset: {VOTED} needs privacy.mode: {VOTED}, and privacy.mode is {mode}"
             )
         if self.privacy.twins and not isinstance(self.generator, GeneratorSettings):
             raise ValueError(f"privacy.twins: not for generator.preset: {preset}; set 0")
         if mode == "dp-sgd" and not isinstance(self.generator, GeneratorSettings):
             raise ValueError(f"privacy.mode: dp-sgd cannot train generator.preset: {preset}")
-        if mode != "empirical" and self.patching.mm_per_pixel is None:
+        pictures = all(source.kind == "images" for source in self.sources)
+        if mode != "empirical" and self.patching.mm_per_pixel is None and not pictures:
             raise ValueError(
                 f"patching.mm_per_pixel: privacy.mode: {mode} takes it from the settings, not from "
                 "the patches"

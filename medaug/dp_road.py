@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from medaug.domain import (
     PatientSplit,
     PrivacyCost,
     Sampler,
+    Unit,
     Window,
     deal_independently,
     digest_of,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 COST = "cost.json"
 NOISE = "noise.json"  # a random number that this drawing of noise is known by in the ledger
 COMPLETE = "config.json"  # written last, by either mechanism
+MASS = "mass"  # what is rendered where there is no lesion of the class's own
 
 
 def deal_patients(config: PipelineConfig, patches: PatchSet) -> PatientSplit:
@@ -185,30 +187,30 @@ def _vote(
     reserve: Callable[[], None],
     progress: Progress,
 ) -> None:
-    from medaug.phantom.parametric import PARAMETERS
     from medaug.privacy.dp_vote import evolve
     from medaug.privacy.looks import looks
     from medaug.privacy.voted import save_voted
 
-    window, render = Window(*settings.window), _renderer(config, settings, training)
+    window, simulator = Window(*settings.window), _simulator(config, settings, training)
 
     def simulate(
         label: str, parameters: NDArray[np.float64], seeds: Sequence[int]
     ) -> NDArray[np.float32]:
-        return render(label, parameters, seeds)[0]
+        return simulator.render(label, parameters, seeds)[0]
 
     reserve()
     population = evolve(
         training,
         simulate,
-        len(PARAMETERS),
+        simulator.parameters,
         lambda images: looks(window.to_signed(images)),
         rounds,
         config.privacy.dp_vote,
         config.seed,
         progress=progress,
     )
-    save_voted(folder, population, training, settings.model_dump(mode="json"), config.seed)
+    stands_for = settings.model_dump(mode="json")
+    save_voted(folder, population, training, stands_for, config.seed, simulator.notes)
 
 
 def _noisy_gradients(
@@ -242,30 +244,68 @@ def open_voted(
     """The generator that `train` left in ``folder`` with votes."""
     from medaug.privacy.voted import load_voted
 
-    return load_voted(folder, _renderer(config, settings, patches))
+    return load_voted(folder, _simulator(config, settings, patches).render)
 
 
-def _renderer(config: PipelineConfig, settings: SimulatorSettings, patches: PatchSet) -> Render:
+@dataclass(frozen=True)
+class _Simulator:
+    """What draws, how many numbers it takes, and what a reader of the report must know of it."""
+
+    render: Render
+    parameters: int
+    notes: tuple[str, ...]
+
+
+def _simulator(
+    config: PipelineConfig, settings: SimulatorSettings, patches: PatchSet
+) -> _Simulator:
     """The public simulator; of the patches only class names, unit, modality and shape are read."""
+    from medaug.phantom import KINDS
+    from medaug.phantom.mass import PARAMETERS as OF_MASS
+    from medaug.phantom.mass import mass_renderer
+    from medaug.phantom.parametric import PARAMETERS as OF_LIVER
     from medaug.phantom.parametric import parametric_renderer
 
-    if patches.images.ndim != 4:
+    shape = patches.images.shape[1:]
+    if len(shape) != 3 or shape[0] != 1:
         raise SettingsError(
             Fault(
                 "generator.preset",
-                "dp-vote, whose simulator draws pictures, for patches in 3-D",
-                "2-D patches",
-                "set patching.spatial_dims: 2",
+                f"dp-vote, whose simulator draws single slices, for patches of shape {shape}",
+                "2-D patches of one slice",
+                "set patching.spatial_dims: 2 and patching.adjacent: 0",
             )
         )
-    channels, rows, columns = patches.images.shape[1:]
-    return parametric_renderer(
-        {label: settings.render.get(label, label) for label in patches.classes},
-        patches.modality,
-        patches.unit,
-        (channels, rows, columns),
-        config.patching.mm_per_pixel or 0.0,
-    )
+    liver = (patches.modality, patches.unit) == ("CT", Unit.HOUNSFIELD)
+    wanted = {
+        label: settings.render.get(label, label if liver and label in KINDS else MASS)
+        for label in patches.classes
+    }
+    notes = []
+    if settings.instead_of is not None:
+        notes.append(
+            f"generator.preset: {settings.instead_of} and its settings played no part: with "
+            "privacy.mode: dp-vote, what is drawn comes from a simulator that patients voted on."
+        )
+    if MASS in wanted.values():
+        if others := sorted(label for label, kind in wanted.items() if kind != MASS):
+            raise SettingsError(
+                Fault(
+                    "generator.render",
+                    f"{', '.join(others)} beside classes that are rendered as {MASS}",
+                    f"all classes as {MASS}, or all as one of {', '.join(KINDS)}",
+                    f"add an entry for {', '.join(sorted(set(wanted) - set(others)))}",
+                )
+            )
+        notes.append(
+            f"Every class was drawn as a {MASS}: a lobed body on a cloudy ground, with no anatomy. "
+            "Classes differ in size, contrast, border and texture alone."
+        )
+        window = Window(*settings.window)
+        return _Simulator(mass_renderer(window, shape), len(OF_MASS), tuple(notes))
+    mm = config.patching.mm_per_pixel or 0.0
+    render = parametric_renderer(wanted, patches.modality, patches.unit, shape, mm)
+    return _Simulator(render, len(OF_LIVER), tuple(notes))
 
 
 def review(

@@ -11,7 +11,7 @@ import pytest
 from medaug import stations
 from medaug.config import load_pipeline
 from medaug.domain import PatchSet, deal_independently
-from medaug.errors import CohortError, SettingsError
+from medaug.errors import CohortError, DisclosureError, SettingsError
 from medaug.export.verify import verify_release
 from medaug.forbidden import forbidden_words
 from medaug.phantom import KINDS, render_lesion
@@ -30,7 +30,7 @@ VOTE = (
     *PLAIN,
     "privacy.mode=dp-vote",
     "generator={preset: dp-vote, window: [-100, 250]}",
-    "privacy.dp_vote={candidates: 6, renderings: 1, perturb: [0.2, 0.1]}",
+    "privacy.dp_vote={candidates: 6, nearest: 2, perturb: [0.2, 0.1], left: 10}",
 )
 NETWORK = (
     "generator={preset: small-data, window: [-100, 250], loss: cross-entropy, penalty: 0, "
@@ -62,6 +62,13 @@ def run_of(patches: PatchSet, folder: Path, *settings: str) -> Run:
     vars(run)["patches"] = patches
     vars(run)["split"] = deal_independently(patches, (0.5, 0.25, 0.25), 0)
     return run
+
+
+def at_site(run: Run, key: Path) -> Run:
+    """The same run at a site whose key, and so whose ledger, others share."""
+    other = replace(run, config=run.config.model_copy(update={"site_key": key}))
+    vars(other).update(patches=run.patches, split=run.split)
+    return other
 
 
 class TestVotes:
@@ -103,6 +110,19 @@ class TestVotes:
         files = [tmp_path / name / "generator" / "generator.safetensors" for name in ("a", "b")]
         assert files[0].read_bytes() != files[1].read_bytes()
 
+    def test_the_cap_counts_every_run_of_the_site(self, patches: PatchSet, tmp_path: Path) -> None:
+        """Three runs at ε = 3 cost about 5.5 together, not 9."""
+        capped = (*VOTE, "privacy.epsilon_cap=5")
+        site = tmp_path / "shared.key"
+        for name in ("a", "b"):
+            stations._train(at_site(run_of(patches, tmp_path / name, *capped), site))
+        third = at_site(run_of(patches, tmp_path / "c", *capped), site)
+        with pytest.raises(DisclosureError, match=r"over 3 runs.*privacy\.epsilon_cap"):
+            stations._train(third)
+        assert not (tmp_path / "c" / "generator" / "generator.safetensors").exists()
+        with pytest.raises(SettingsError, match="epsilon_cap"):
+            load_pipeline("phantom", [*VOTE, "privacy.epsilon_cap=2"])
+
     def test_what_rules_it_out(self, patches: PatchSet, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"privacy\.delta: 0\.01 for \d+ training"):
             stations._train(run_of(patches, tmp_path, *VOTE, "privacy.delta=0.01"))
@@ -134,8 +154,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("changes", "says"),
         [
-            (("privacy.mode=dp-vote", "privacy.epsilon=3"), "go together"),
-            (("generator={preset: dp-vote, window: [0, 1]}",), "go together"),
+            (("generator={preset: dp-vote, window: [0, 1]}",), "privacy.mode is empirical"),
             ((*VOTE, "patching.mm_per_pixel=null"), "mm_per_pixel"),
             (("privacy.epsilon=3",), "mode empirical has none"),
             (("privacy.mode=dp-vote",), "needs one"),
@@ -144,6 +163,11 @@ class TestSettings:
     def test_faults(self, changes: tuple[str, ...], says: str) -> None:
         with pytest.raises(SettingsError, match=says):
             load_pipeline("phantom", changes)
+
+    def test_mode_and_epsilon_suffice_for_votes(self) -> None:
+        config = load_pipeline("phantom", ["privacy={mode: dp-vote, epsilon: 3}"])
+        assert (config.generator.preset, config.generator.window) == ("dp-vote", (-100, 250))
+        assert config.resolved()["generator"]["instead_of"] == "small-data"
 
     def test_what_is_charged_decides_the_stamp_of_training(self, tmp_path: Path) -> None:
         from medaug.pipeline import _stamps

@@ -45,6 +45,12 @@ from medaug.generators.trained import TrainedGenerator, load_generator, save_gen
 from medaug.progress import Progress, Silent
 
 LEAST_SIGNAL = 3.0
+_UNCHARGED = {
+    "least_diversity": "compares with real patches",
+    "memorised_below": "compares training with tuning patients",
+    "judge_every": "judges by tuning patients",
+}
+"""Settings that have a default for other modes, and no meaning in this one."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,16 @@ def refuse_leaks(settings: GeneratorSettings) -> None:
         )
         for name, (came, allowed) in wanted.items()
         if came != allowed
+    ]
+    faults += [
+        Fault(
+            f"generator.{name}",
+            f"{getattr(settings, name)} with privacy.mode: dp-sgd",
+            "not set",
+            f"it {what}, which would not be charged: leave it out, and look at the sample sheets",
+        )
+        for name, what in _UNCHARGED.items()
+        if name in settings.model_fields_set
     ]
     if faults:
         raise SettingsError(*faults)

@@ -346,8 +346,13 @@ class SimulatorSettings(BaseModel):
     )
     render: dict[str, str] = Field(
         default_factory=dict,
-        description="kind of lesion (cyst, metastasis, haemangioma) that each class is rendered "
-        "as; without an entry, the kind of the same name",
+        description="what each class is rendered as: cyst, metastasis, haemangioma (CT in HU), or "
+        "mass (a body on a cloudy ground, for any modality). Without an entry, the kind of the "
+        "same name where it can be rendered, or a mass",
+    )
+    instead_of: str | None = Field(
+        None,
+        description="set by medaug: the preset that the pipeline file names and votes replace",
     )
 
     @model_validator(mode="after")

@@ -158,10 +158,11 @@ def _over_cap(runs: Runs, booking: Booking, cap: Cap) -> Iterator[str]:
         if math.isinf(epsilon):
             yield (
                 f"{whom} stand in a run without differential privacy, or in this one: their "
-                f"loss has no bound, the cap is epsilon {cap.epsilon:g}."
+                f"loss has no bound, the cap is epsilon {cap.epsilon:g} (privacy.epsilon_cap)."
             )
         else:
             yield (
                 f"{whom} would have spent epsilon {epsilon:.3g} over {len(charges)} runs, the cap "
-                f"is {cap.epsilon:g}. Leave them out, or spend less."
+                f"is {cap.epsilon:g} (privacy.epsilon_cap; not set, it is privacy.epsilon). "
+                "Leave them out, spend less, or raise the cap if your site allows it."
             )

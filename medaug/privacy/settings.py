@@ -19,16 +19,25 @@ class VoteSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: int = Field(
-        100, ge=2, le=10_000, description="of every class; more than patients drown in the noise"
+    candidates: int = Field(100, ge=3, le=10_000, description="of every class in each round")
+    nearest: int = Field(
+        20, ge=1, description="candidates that a patch votes for; fewer than there are"
     )
-    renderings: int = Field(2, ge=1, description="pictures that a candidate is known by")
     perturb: tuple[float, ...] = Field(
-        (0.25, 0.12, 0.06),
+        (0.2, 0.17, 0.15, 0.13, 0.11, 0.093, 0.079, 0.068, 0.058, 0.05),
         min_length=1,
         description="how far candidates move after each round, as a share of a parameter's range; "
         "one entry for each round, and each round asks the patients once",
     )
+    left: int = Field(
+        400, ge=10, le=10_000, description="parameters of every class that are kept to draw from"
+    )
+
+    @model_validator(mode="after")
+    def _fewer_than_there_are(self) -> Self:
+        if self.nearest >= self.candidates:
+            raise ValueError(f"nearest: fewer than candidates, {self.candidates}")
+        return self
 
 
 class DpSgdSettings(BaseModel):

@@ -69,6 +69,7 @@ def save_voted(
     training: PatchSet,
     settings: dict[str, Any],
     seed: int,
+    notes: Sequence[str] = (),
 ) -> None:
     """Write the population, then ``config.json``, whose presence says that the votes are cast.
 
@@ -78,6 +79,7 @@ def save_voted(
         training: whose patients voted.
         settings: as resolved, JSON.
         seed: of everything that was public.
+        notes: what a reader of the report must know beside.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / WEIGHTS) as temporary:
@@ -85,7 +87,7 @@ def save_voted(
     config = {
         "classes": list(training.classes),
         "settings": settings,
-        "notes": [_NOTE],
+        "notes": [_NOTE, *notes],
         "record": {
             "patients": sorted(key.token for key in training.patient_order),
             "patches_digest": training.digest,

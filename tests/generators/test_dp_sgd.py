@@ -304,6 +304,9 @@ class TestTraining:
             ({"penalty": 0.1}, "penalty"),
             ({"augment": 0.5}, "augment"),
             ({"one_per_class": True}, "one_per_class"),
+            ({"least_diversity": 0.3}, "least_diversity"),
+            ({"memorised_below": 0.9}, "memorised_below"),
+            ({"judge_every": 250}, "judge_every"),
         ],
     )
     def test_what_would_not_be_charged_is_refused(

@@ -14,6 +14,7 @@ from medaug.privacy.accounting import (
     auc_at_most,
     cost_of,
     epsilon_of,
+    epsilon_of_events,
     found_at_most,
     gaussian_delta,
     mu_of,
@@ -99,6 +100,35 @@ class TestNoise:
         assert cost_of(rounds_for(3, 1e-5, 3), 1e-5, "dp-vote").epsilon <= 3
         with pytest.raises(SettingsError, match=r"medaug\[dp\]"):
             epsilon_of(Rounds(1, 10, 0.1), 1e-5)
+
+
+def event(noise: str, what: Rounds) -> dict[str, object]:
+    return {"noise": noise, "sigma": what.sigma, "rounds": what.rounds, "rate": what.rate}
+
+
+class TestSeveralRuns:
+    """What was done to one patient in several runs adds up as one mechanism does."""
+
+    def test_gaussians_compose_to_one(self) -> None:
+        both = [event("a", Rounds(4.0, 3)), event("b", Rounds(4.0, 5))]
+        assert epsilon_of_events(both, 1e-5) == pytest.approx(epsilon_of(Rounds(4.0, 8), 1e-5))
+
+    def test_one_noise_is_charged_once(self) -> None:
+        """A release from noise that was charged before spends nothing."""
+        once = event("a", Rounds(4.0, 3))
+        assert epsilon_of_events([once, dict(once)], 1e-5) == epsilon_of(Rounds(4.0, 3), 1e-5)
+        assert epsilon_of_events([], 1e-5) == 0
+
+    def test_sampled_and_whole(self) -> None:
+        """More than either alone, and at most what adding ε and δ gives."""
+        pytest.importorskip("dp_accounting")
+        sampled, whole = Rounds(2.0, 100, 0.05), Rounds(4.0, 3)
+        both = [event("a", sampled), event("b", whole)]
+        together = epsilon_of_events(both, 2e-5)
+        each = [epsilon_of(what, 1e-5) for what in (sampled, whole)]
+        assert max(epsilon_of(what, 2e-5) for what in (sampled, whole)) < together <= sum(each)
+        reverse = epsilon_of_events(both[::-1], 2e-5)
+        assert reverse == pytest.approx(together, rel=1e-6)
 
 
 class TestBounds:

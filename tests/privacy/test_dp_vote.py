@@ -46,10 +46,10 @@ def cohort(make_patch_set: Callable[..., PatchSet]) -> Callable[..., PatchSet]:
 
 
 def per_patch(
-    patches: np.ndarray, labels: np.ndarray, _: np.ndarray, candidates: np.ndarray
+    patches: np.ndarray, labels: np.ndarray, _: np.ndarray, candidates: np.ndarray, nearest: int
 ) -> np.ndarray:
     """The fault to be found: every patch counts as a patient."""
-    return votes(patches, labels, np.arange(len(patches)), candidates)
+    return votes(patches, labels, np.arange(len(patches)), candidates, nearest)
 
 
 def furthest(count: Votes) -> float:
@@ -61,12 +61,13 @@ def furthest(count: Votes) -> float:
         for spread in (0.0, 1.0):
             others, new = rng.random((30, 2)), 0.5 + spread * rng.standard_normal((extra, 2))
             labels, own = rng.integers(3, size=30), rng.integers(3 if spread else 1, size=extra)
-            before = count(others, labels, np.arange(30) // 3, candidates)
+            before = count(others, labels, np.arange(30) // 3, candidates, 3)
             after = count(
                 np.concatenate([others, new]),
                 np.concatenate([labels, own]),
                 np.concatenate([np.arange(30) // 3, np.full(extra, 10)]),
                 candidates,
+                3,
             )
             most = max(most, float(np.linalg.norm(after - before)))
     return most
@@ -85,9 +86,9 @@ class TestOneVote:
         rng = np.random.default_rng(0)
         patients = rng.integers(20, size=100)
         count = votes(
-            rng.random((100, 2)), rng.integers(3, size=100), patients, rng.random((3, 5, 2))
+            rng.random((100, 2)), rng.integers(3, size=100), patients, rng.random((3, 5, 2)), 4
         )
-        assert count.sum() == pytest.approx(len(np.unique(patients)))
+        assert count.sum() == pytest.approx(2 * len(np.unique(patients)))
 
 
 class _Ear:
@@ -107,7 +108,7 @@ class TestNoise:
 
     def test_each_round_and_cell(self, cohort: Callable[..., PatchSet]) -> None:
         ear = _Ear()
-        settings = VoteSettings(candidates=7, perturb=(0.2, 0.1))
+        settings = VoteSettings(candidates=7, nearest=2, perturb=(0.2, 0.1))
         training = cohort(law(12, 4, np.random.default_rng(0)), classes=3)
         what = Rounds(2.5, 2)
         evolve(training, simulate, SIZE, features, what, settings, 0, ear)  # type: ignore[arg-type]
@@ -123,8 +124,8 @@ class TestNoise:
                 simulate,
                 SIZE,
                 features,
-                Rounds(1e12, 3),
-                VoteSettings(candidates=20),
+                Rounds(1e18, 10),
+                VoteSettings(candidates=30),
                 0,
                 np.random.default_rng(1),
             )
@@ -134,7 +135,7 @@ class TestNoise:
 
     def test_two_runs_differ_in_noise_alone(self, cohort: Callable[..., PatchSet]) -> None:
         training = cohort(law(40, 4, np.random.default_rng(0)))
-        settings, what = VoteSettings(candidates=20), Rounds(2.0, 3)
+        settings, what = VoteSettings(candidates=30), Rounds(2.0, 10)
         first, second = (
             evolve(training, simulate, SIZE, features, what, settings, 0) for _ in range(2)
         )
@@ -142,7 +143,7 @@ class TestNoise:
 
     def test_other_rounds_than_were_paid_for(self, cohort: Callable[..., PatchSet]) -> None:
         training = cohort(law(4, 4, np.random.default_rng(0)))
-        for what in (Rounds(1.0, 2), Rounds(1.0, 3, 0.5)):
+        for what in (Rounds(1.0, 2), Rounds(1.0, 10, 0.5)):
             with pytest.raises(ValueError, match="rounds of all patients"):
                 evolve(training, simulate, SIZE, features, what, VoteSettings(), 0)
 
@@ -165,7 +166,7 @@ def test_a_hundred_patients_at_epsilon_3_are_told_from_the_prior(
         simulate,
         SIZE,
         features,
-        rounds_for(3, 1e-5, 3),
+        rounds_for(3, 1e-5, 10),
         VoteSettings(),
         seed,
         np.random.default_rng((seed, 2)),
