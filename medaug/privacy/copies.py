@@ -45,7 +45,9 @@ from medaug.privacy.threads import beside
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
-LOOK_ALIKE = 8.0
+# Of 655 pictures of new people, real and simulated, the highest came to 6.5; the median mixture of
+# 70 % of a training patch with 30 % of another to 14 and more.
+LOOK_ALIKE = 10.0
 _UPPER = 0.9
 # For one comparison beside the galleries.
 _LEAST_MB = 48
