@@ -1,9 +1,10 @@
 """Patches as the copy check looks at them: 64x64, two scales, local contrast.
 
-Every patch is resampled to 64x64 and looked at three times: as differences of Gaussians, ``low``
-(2 − 4 px), where anatomy shows and noise hardly does, and ``band`` (1 − 2 px), where a texture or
-a noise pattern is as good as a fingerprint, each divided by its local standard deviation; and
-``wide``, a Gaussian of 2 px alone, in which a copy survives strong noise, a mixture and bending.
+Every patch is resampled to 64x64 and looked at four times: as differences of Gaussians, ``low``
+(2 − 4 px), where anatomy shows and noise hardly does, ``band`` (1 − 2 px), where a texture or a
+noise pattern is as good as a fingerprint, and ``fine`` (0.5 − 1 px), where hardly anything is
+alike by nature, each divided by its local standard deviation; and ``wide``, a Gaussian of 2 px
+alone, in which a copy survives strong noise, a mixture and bending.
 
 The first two are there because of real patches. The wide view (Gaussian 2 px) shows the blob
 that every lesion patch has in its middle: fresh mammography masses reach a correlation of 0.98
@@ -31,9 +32,11 @@ SIDE = 64
 RADIUS = 30.0
 LOW_SIGMAS = (2.0, 4.0)
 BAND_SIGMAS = (1.0, 2.0)
+FINE_SIGMAS = (0.5, 1.0)
 WIDE_SIGMA = 2.0
 LOW_NEIGHBOURHOOD = 8.0
 BAND_NEIGHBOURHOOD = 6.0
+FINE_NEIGHBOURHOOD = 5.0
 
 # Share of the picture's mean energy added to the local energy, so that empty regions stay quiet.
 QUIET = 0.1
@@ -48,6 +51,7 @@ class Views:
     low: Floats
     band: Floats
     wide: Floats
+    fine: Floats
 
     @classmethod
     def of(cls, pictures: Floats) -> Views:
@@ -57,11 +61,12 @@ class Views:
             _local_contrast(_between(plain, *LOW_SIGMAS), LOW_NEIGHBOURHOOD),
             _local_contrast(_between(plain, *BAND_SIGMAS), BAND_NEIGHBOURHOOD),
             smooth(plain, WIDE_SIGMA),
+            _local_contrast(_between(plain, *FINE_SIGMAS), FINE_NEIGHBOURHOOD),
         )
 
     def of_one(self, at: int = 0) -> Floats:
-        """(3, 64, 64): low, band and wide of one picture."""
-        return np.stack([self.low[at], self.band[at], self.wide[at]])
+        """(4, 64, 64): low, band, wide and fine of one picture."""
+        return np.stack([self.low[at], self.band[at], self.wide[at], self.fine[at]])
 
 
 def planes(images: Floats) -> Floats:

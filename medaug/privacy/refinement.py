@@ -2,14 +2,16 @@
 
 Stage 1 knows poses in steps of 15 degrees and 3 pixels. From each start that it names, the
 candidate is turned by up to 7.5 degrees in steps of 2.5 and scaled by 0.93, 1 or 1.07, and for each
-of these 21 poses every shift is tried by the Fourier transform. Four similarities come out, each
+of these 21 poses every shift is tried by the Fourier transform. Five similarities come out, each
 an absolute normalised cross-correlation (|NCC|):
 
 - ``low``: of the low views under the circular mask;
 - ``band``: of the band views under the circular mask;
 - ``wide``: of the wide views under the circular mask;
 - ``local``: the mean of the three best windows of 24x24 pixels of the band views, in the best
-  poses of low and band. A lesion pasted into other surroundings shows here.
+  poses of low and band. A lesion pasted into other surroundings shows here;
+- ``fine``: of the fine views under the circular mask, in the best of those poses. A pose that is
+  a pixel off shows nothing there, so that it is never searched by.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ WINDOW = 24
 STRIDE = 8
 BEST_WINDOWS = 3
 
-CHANNELS = ("low", "band", "wide", "local")
-_VIEWS = 3
+CHANNELS = ("low", "band", "wide", "local", "fine")
+# The first three views are searched for their best pose, the fourth, fine, is not.
+SEARCHED = 3
 # A window whose gradients run in one direction only holds an edge; edges are alike by nature.
 ONE_DIRECTION = 0.5
 
@@ -48,14 +51,15 @@ class Start:
 
 
 class Real:
-    """A real picture's views (3, 64, 64), prepared for the refinement.
+    """A real picture's views (4, 64, 64), prepared for the refinement.
 
-    ``inverse`` is `inverse_norms` of them, (3, down, right).
+    ``inverse`` is `inverse_norms` of the searched ones, (3, down, right).
     """
 
     def __init__(self, views: Floats, inverse: Floats) -> None:
         self.band = views[1]
-        self.spectra = transform(views)
+        self.fine = views[SEARCHED]
+        self.spectra = transform(views[:SEARCHED])
         self.inverse = inverse
 
 
@@ -126,7 +130,7 @@ def refined(
     """The similarities (start, channel) from each start, and the poses they were found in.
 
     Args:
-        views: the candidate's low, band and wide view, (3, 64, 64).
+        views: the candidate's low, band, wide and fine view, (4, 64, 64).
         starts: where stage 1 points to.
         real: what is known of each row that a start names.
     """
@@ -138,27 +142,27 @@ def refined(
     for pose, numbers in from_one_pose.items():
         around = poses_around(pose)
         templates = _laid_out(standardised(posed(views, around), axis=2))
-        spectra = transform(templates).conj()
+        spectra = transform(templates[:SEARCHED]).conj()
         for number in numbers:
             values[number], found[number] = _fitted(
-                around, templates[1], spectra, real[starts[number].row]
+                around, templates, spectra, real[starts[number].row]
             )
     return values, [found[number] for number in range(len(starts))]
 
 
 def _fitted(
-    around: list[Pose], bands: Floats, spectra: NDArray[np.complex64], real: Real
+    around: list[Pose], templates: Floats, spectra: NDArray[np.complex64], real: Real
 ) -> tuple[list[float], tuple[Pose, ...]]:
     """Per channel the best similarity over poses and shifts, and its pose.
 
     Args:
         around: the poses.
-        bands: (pose, 64, 64), the candidate's band view in them.
-        spectra: (view, pose, …), conjugate transforms of its views in them.
+        templates: (view, pose, 64, 64), the candidate's views in them, of length 1.
+        spectra: (view, pose, …), conjugate transforms of the searched ones.
         real: what it is laid on.
     """
     values, places = [], []
-    for kind in range(_VIEWS):
+    for kind in range(SEARCHED):
         alike = at_shifts(spectra[kind] * real.spectra[kind])
         np.abs(alike, out=alike)
         alike *= real.inverse[kind]
@@ -166,12 +170,23 @@ def _fitted(
         values.append(float(alike[pose, down, right]))
         places.append((int(pose), int(down) - REACH, int(right) - REACH))
     local = [
-        local_likeness(bands[pose], _shifted(real.band, down, right))
+        local_likeness(templates[1, pose], _shifted(real.band, down, right))
         for pose, down, right in dict.fromkeys(places[:2])
     ]
     poses = [replace(around[pose], shift=(down, right)) for pose, down, right in places]
     best = int(np.argmax(local))
-    return [*values, local[best]], (*poses, poses[best])
+    there = list(dict.fromkeys(places))
+    fine = [_likeness(templates[SEARCHED, at], real.fine, move) for at, *move in there]
+    finest = poses[places.index(there[int(np.argmax(fine))])]
+    return [*values, local[best], max(fine)], (*poses, poses[best], finest)
+
+
+def _likeness(template: Floats, real: Floats, move: list[int]) -> float:
+    """|NCC| of a template of mean 0 and length 1 with a real view (64, 64) under it."""
+    under = _shifted(real, *move)
+    energy = np.square(under).sum() - np.square(under.sum()) / _field().sum()
+    least = 1e-3 * np.square(real).mean() * _field().sum()
+    return float(np.abs((template * under).sum()) / np.sqrt(energy)) if energy > least else 0.0
 
 
 def local_likeness(one: Floats, other: Floats) -> float:

@@ -15,6 +15,10 @@ Stage 1 looks everywhere and names the `SHORTLIST` rows that are most alike, and
 
 Stage 2 (`refinement`) starts from what all name, fits the pose and gives the similarities.
 
+Where the similarity itself tells little, the `lead` over other patients tells more, and most of all
+where two scales see the same patient ahead (``together``): by nature, each scale has its own
+nearest patient.
+
 The side that is posed is the candidate, one at a time: its similarities depend on nothing else in
 the batch, and memory does not grow with the number of candidates.
 """
@@ -38,7 +42,9 @@ from medaug.privacy.poses import (
     sampling,
 )
 from medaug.privacy.refinement import (
+    CHANNELS,
     REACH,
+    SEARCHED,
     Real,
     Start,
     at_shifts,
@@ -55,8 +61,11 @@ _NOT_ALIKE = 0.05
 # The highest similarity that float32 tells from 1.
 _NEARLY_ONE = 1 - 1e-6
 _FREQUENCIES = SIDE * (SIDE // 2 + 1)
-# Three half-precision views, their lengths at each shift, two of them sampled, the spectrum.
-BYTES_EACH = 3 * 2 * SIDE * SIDE + 3 * 4 * (2 * REACH + 1) ** 2 + 2 * 4 * 177 + 4 * _FREQUENCIES
+# Four half-precision views, the lengths of three at each shift, two of them sampled, the spectrum.
+BYTES_EACH = 4 * 2 * SIDE * SIDE + 3 * 4 * (2 * REACH + 1) ** 2 + 2 * 4 * 177 + 4 * _FREQUENCIES
+
+# The scales at which a patient must be ahead together.
+_TOGETHER = [CHANNELS.index(name) for name in ("fine", "band")]
 
 # A shift keeps the power spectrum and a half turn mirrors it: four of the square's poses differ.
 _SPECTRAL_POSES = [0, 1, 4, 5]
@@ -64,12 +73,18 @@ _SPECTRAL_POSES = [0, 1, 4, 5]
 
 @dataclass(frozen=True, eq=False)
 class Similarities:
-    """One picture against a gallery: per channel the best |NCC|, where and how, and its `lead`."""
+    """One picture against a gallery: per channel the best |NCC|, where and how, and its `lead`.
+
+    ``together`` is the highest mean lead that one patient has at the fine and the band scale, and
+    ``together_at`` the row and pose of that patient's finest likeness.
+    """
 
     values: NDArray[np.float64]
     rows: NDArray[np.int64]
     poses: tuple[Pose, ...]
     leads: NDArray[np.float64]
+    together: float
+    together_at: tuple[int, Pose]
 
 
 class Gallery:
@@ -91,13 +106,13 @@ class Gallery:
         self.count = count
         self.owners = np.arange(count) if owners is None else owners
         # Half precision: an error of a thousandth where alike and not alike differ by tenths.
-        self.views = np.empty((count, 3, SIDE, SIDE), np.float16)
-        self.inverse = np.empty((count, 3, 2 * REACH + 1, 2 * REACH + 1), np.float32)
+        self.views = np.empty((count, len(CHANNELS) - 1, SIDE, SIDE), np.float16)
+        self.inverse = np.empty((count, SEARCHED, 2 * REACH + 1, 2 * REACH + 1), np.float32)
         spectra = np.empty((count, _FREQUENCIES), np.float32)
         for row, picture in enumerate(pictures):
             views = Views.of(picture[None])
             self.views[row] = views.of_one()
-            self.inverse[row] = inverse_norms(self.views[row].astype(np.float32))
+            self.inverse[row] = inverse_norms(self.views[row, :SEARCHED].astype(np.float32))
             spectra[row] = _log_spectra(views.band)[0]
         self.low, self.wide = (self._sampled(kind) for kind in (0, 2))
         self.typical_spectrum = spectra.mean(axis=0)
@@ -112,7 +127,7 @@ class Gallery:
         return standardised(np.stack(points, axis=1), axis=0)
 
     def compare(self, views: Floats, others: NDArray[np.bool_]) -> Similarities:
-        """Compare one picture's views (3, 64, 64) with the rows that ``others`` (row,) marks.
+        """Compare one picture's views (4, 64, 64) with the rows that ``others`` (row,) marks.
 
         Raises:
             ValueError: if ``others`` marks none.
@@ -121,11 +136,18 @@ class Gallery:
         real = {row: self._real(row) for row in {start.row for start in starts}}
         values, poses = refined(views, starts, real)
         best = values.argmax(axis=0)
+        owners = self.owners[[start.row for start in starts]]
+        leads, patients = lead(values, owners)
+        both = leads[:, _TOGETHER].mean(axis=1)
+        own = np.flatnonzero(owners == patients[both.argmax()])
+        at_once = own[values[own, _TOGETHER[0]].argmax()]
         return Similarities(
             np.array([values[at, kind] for kind, at in enumerate(best)]),
             np.array([starts[at].row for at in best], np.int64),
             tuple(poses[at][kind] for kind, at in enumerate(best)),
-            lead(values, self.owners[[start.row for start in starts]]),
+            leads.max(axis=0),
+            float(both.max()),
+            (starts[at_once].row, poses[at_once][_TOGETHER[0]]),
         )
 
     def first_stage(
@@ -134,7 +156,7 @@ class Gallery:
         """The best of stage 1, for low and band, and where stage 2 shall start."""
         if not others.any():
             raise ValueError("nothing to compare with")
-        low, band, wide = views
+        low, band, wide = views[:SEARCHED]
         by_low, starts = self._starts(low, self.low, others)
         _, more = self._starts(wide, self.wide, others)
         turned = in_square_poses(band)
@@ -151,6 +173,8 @@ class Gallery:
             np.array([nearest[0], listed[order[0]]], np.int64),
             tuple(poses),
             np.zeros(2),
+            0.0,
+            (nearest[0], starts[0].pose),
         )
         unmoved = [Start(one.row, replace(one.pose, shift=(0, 0))) for one in starts]
         return best, list(dict.fromkeys(unmoved))
@@ -202,8 +226,10 @@ def fisher(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.arctanh(np.minimum(values, _NEARLY_ONE)))
 
 
-def lead(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(channel,): how far the most alike patient is ahead of the `RIVALS` next.
+def lead(
+    values: NDArray[np.float64], owners: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """(patient, channel): how far each patient is ahead of the `RIVALS` best others; and who.
 
     The logarithm of the ratio of Fisher's z. Noise, a mixture and bending make a copy less like
     its original, often no more than people are alike by nature; yet they make it less like
@@ -216,10 +242,14 @@ def lead(values: NDArray[np.float64], owners: NDArray[np.int64]) -> NDArray[np.f
     alike = fisher(values)
     patients = np.unique(owners)
     if len(patients) < 2:
-        return np.zeros(values.shape[1])
+        return np.zeros((1, values.shape[1])), patients
     best = np.stack([alike[owners == patient].max(axis=0) for patient in patients])
-    ranked = np.maximum(-np.sort(-best, axis=0), _NOT_ALIKE)
-    return np.asarray(np.log(ranked[0] / ranked[1 : RIVALS + 1].mean(axis=0)))
+    best = np.maximum(best, _NOT_ALIKE)
+    ranked = -np.sort(-best, axis=0)[: RIVALS + 1]
+    # Who is among the highest himself is held against the rest of them.
+    among = best >= ranked[-1]
+    rivals = np.where(among, ranked.sum(axis=0) - best, ranked[:-1].sum(axis=0))
+    return np.asarray(np.log(best / (rivals / (len(ranked) - 1)))), patients
 
 
 def _highest(values: Floats) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from scipy.ndimage import affine_transform, map_coordinates, rotate
 
 from medaug.privacy.pictures import RADIUS, SIDE, Views, disc, resized
 from medaug.privacy.poses import LOW_POSES, SQUARE_POSES, Pose, grid_points, in_square_poses
+from medaug.privacy.refinement import CHANNELS
 from medaug.privacy.similarity import REACH, Gallery, lead
 
 REAL = np.concatenate([lesion(seed, "cyst") for seed in range(12)])
@@ -92,16 +93,16 @@ class TestPoses:
     def test_names_what_brings_the_copy_back(self, which: int) -> None:
         looks = views(np.ascontiguousarray(in_square_poses(REAL[4])[which]))
         found = GALLERY.compare(looks, EVERYBODY)
-        assert found.rows.tolist() == [4] * 4
+        assert found.rows.tolist() == [4] * len(CHANNELS)
         assert found.values == pytest.approx(1, abs=5e-3)
         done = SQUARE_POSES[which]
         back = done.degrees if done.mirrored else -done.degrees % 360
-        assert found.poses == (Pose(done.mirrored, back, 1.0, (0, 0)),) * 4
+        assert found.poses == (Pose(done.mirrored, back, 1.0, (0, 0)),) * len(CHANNELS)
 
     def test_finds_a_shift(self) -> None:
         moved = np.pad(REAL[2], 6, mode="edge")[3:67, 12:76]
         found = GALLERY.compare(views(moved), EVERYBODY)
-        assert found.rows.tolist() == [2] * 4
+        assert found.rows.tolist() == [2] * len(CHANNELS)
         assert found.poses[1].shift == (-3, 6)
         assert found.poses[0].shift == (-3, 6)
 
@@ -111,7 +112,7 @@ class TestPoses:
         turned = rotate(REAL[3], degrees, reshape=False, order=3, mode="nearest")
         found = GALLERY.compare(views(zoomed(turned, scale)), EVERYBODY)
         before, _ = GALLERY.first_stage(views(zoomed(turned, scale)), EVERYBODY)
-        assert found.rows.tolist() == [3] * 4
+        assert found.rows.tolist() == [3] * len(CHANNELS)
         assert found.values[1] > 0.85 > before.values[1] + 0.2
         assert abs((found.poses[1].degrees + degrees + 180) % 360 - 180) <= 2.5
 
@@ -144,7 +145,7 @@ class TestInvariance:
     @pytest.mark.parametrize("side", [50, 128, 200])
     def test_other_sizes_are_the_same_picture(self, side: int) -> None:
         found = GALLERY.compare(views(resized(REAL[7:8], side)[0]), EVERYBODY)
-        assert found.rows.tolist() == [7] * 4
+        assert found.rows.tolist() == [7] * len(CHANNELS)
         assert found.values.min() > 0.8
 
 
@@ -154,11 +155,16 @@ class TestLead:
     def test_counts_patients_not_patches(self) -> None:
         alike = np.tanh([[0.8], [0.7], [0.4], [0.4], [0.4], [0.4], [0.1]])
         owners = np.array([5, 5, 1, 2, 3, 4, 6])
-        assert lead(alike, owners) == pytest.approx(np.log(2))
-        assert lead(alike, np.arange(7)) == pytest.approx(np.log(0.8 / ((0.7 + 3 * 0.4) / 4)))
+        ahead, patients = lead(alike, owners)
+        assert ahead[:, 0].max() == ahead[patients == 5, 0] == pytest.approx(np.log(2))
+        assert ahead[patients == 1, 0] == pytest.approx(np.log(0.4 / ((0.8 + 3 * 0.4) / 4)))
+        assert ahead[patients == 6, 0] == pytest.approx(np.log(0.1 / ((0.8 + 3 * 0.4) / 4)))
+        single, _ = lead(alike, np.arange(7))
+        assert single.max() == pytest.approx(np.log(0.8 / ((0.7 + 3 * 0.4) / 4)))
 
     def test_nobody_is_ahead_alone(self) -> None:
-        assert lead(np.full((3, 4), 0.9), np.zeros(3, np.int64)).tolist() == [0] * 4
+        ahead, _ = lead(np.full((3, 4), 0.9), np.zeros(3, np.int64))
+        assert ahead.tolist() == [[0] * 4]
 
     def test_noise_hides_the_likeness_and_not_the_lead(self) -> None:
         noise = np.random.default_rng(3).normal(0, 1.5 * REAL[6].std(), REAL[6].shape)
@@ -169,6 +175,13 @@ class TestLead:
         assert hidden.values[1] < by_nature.values[1] + 0.1
         assert hidden.leads[1] > 2 * by_nature.leads[1]
 
+    def test_two_scales_must_see_the_same_patient(self) -> None:
+        others = np.arange(len(REAL)) != 6
+        by_nature = GALLERY.compare(views(REAL[6]), others)
+        mixed = GALLERY.compare(views(REAL[6] + lesion(3000, "cyst")[0]), EVERYBODY)
+        assert mixed.together_at[0] == 6
+        assert mixed.together > 2 * by_nature.together
+
 
 class TestWithoutContrast:
     """A constant picture is like nothing, and nothing becomes NaN."""
@@ -176,12 +189,12 @@ class TestWithoutContrast:
     @pytest.mark.parametrize("level", [0.0, 40.0, -1000.0])
     def test_candidate(self, level: float) -> None:
         flat = np.full((SIDE, SIDE), level, np.float32)
-        assert GALLERY.compare(views(flat), EVERYBODY).values.tolist() == [0, 0, 0, 0]
+        assert GALLERY.compare(views(flat), EVERYBODY).values.tolist() == [0] * len(CHANNELS)
 
     def test_gallery(self) -> None:
         gallery = Gallery(np.concatenate([REAL[:3], np.full((1, SIDE, SIDE), 7, np.float32)]))
         only_flat = np.array([False, False, False, True])
-        assert gallery.compare(views(REAL[0]), only_flat).values.tolist() == [0, 0, 0, 0]
+        assert gallery.compare(views(REAL[0]), only_flat).values.tolist() == [0] * len(CHANNELS)
 
 
 def test_nobody_to_compare_with() -> None:
