@@ -96,7 +96,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "generator_slope": 0.2,
         "discriminator_norm": "none",
         "loss": "relativistic",
-        "penalty": 0.1,
+        "penalty": 0.03,
         "penalty_every": 8,
         "augment": 0.8,
         "augment_target": 0.6,

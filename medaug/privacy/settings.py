@@ -144,7 +144,7 @@ class PrivacySettings(BaseModel):
         "patches alone, and in mode empirical only",
     )
     memory_mb: int = Field(
-        256, ge=64, description="working memory of the gate, in megabytes; 48 and 0.05 a patch"
+        384, ge=64, description="working memory of the gate, in megabytes; 48 and 0.05 a patch"
     )
 
     @field_validator("per_class", mode="before")
