@@ -48,6 +48,7 @@ _PUBLIC = {
     "Window": "medaug.domain",
     "evaluate": "medaug.evaluation.protocol",
     "extract_patches": "medaug.patching.extract",
+    "judged_by": "medaug.tuning",
     "load_generator": "medaug.generators.trained",
     "load_pipeline": "medaug.config",
     "load_release": "medaug.export.release",

@@ -28,10 +28,14 @@ def main(data: Path, out: Path, *changes: str) -> None:
                     store.append(found)
     patches = medaug.read_patches(out / "patches.h5")
 
-    # Patients → training, tuning, test; the generator sees the first part only.
+    # Patients → training, tuning, test. The generator learns from the first part; the second only
+    # says which of its weights are kept.
     split = medaug.split_patients(patches, config.cohort.fractions, config.seed)
     training, tuning = split.part(patches, "training"), split.part(patches, "tuning")
-    generator = medaug.train_generator(training, config.generator, config.seed, out / "generator")
+    judge = medaug.judged_by(tuning, window)
+    generator = medaug.train_generator(
+        training, config.generator, config.seed, out / "generator", tuning=judge
+    )
 
     # Candidates → gate → release. A refusal raises DisclosureError with its reasons.
     review = medaug.review(
