@@ -72,10 +72,17 @@ class ArmResult:
 
 @dataclass(frozen=True)
 class Judgement:
-    """Every arm, and every comparison between two of them."""
+    """Every arm, every comparison between two of them, and what they rest on.
+
+    ``patients`` and ``patches`` count what was tested, once; ``folds`` and ``seeds`` trainings.
+    """
 
     arms: tuple[ArmResult, ...]
     comparisons: tuple[Comparison, ...]
+    patients: int
+    patches: int
+    folds: int
+    seeds: int
 
 
 def judge(
@@ -109,7 +116,15 @@ def judge(
         _arm_result(classifier, arm, each, classes, confidence, rng)
         for (classifier, arm), each in judged.items()
     )
-    return Judgement(arms, compare(judged, classes, draws, confidence, rng, pairs))
+    seeds = {run.seed for run in first}
+    return Judgement(
+        arms=arms,
+        comparisons=compare(judged, classes, draws, confidence, rng, pairs),
+        patients=len(draws.number),
+        patches=sum(len(run.test.labels) for run in first if run.seed == min(seeds)),
+        folds=len({run.fold for run in first}),
+        seeds=len(seeds),
+    )
 
 
 def _refuse(

@@ -224,7 +224,7 @@ def _judge(
     scores = {key: _as_one_fold(runs, test, tuning) for key, runs in trainings.items()}
     judged = judge(scores, test.classes, settings.bootstrap, settings.confidence, rng)
     results, comparisons = judged.arms, judged.comparisons
-    sentence = verdict_sentence(comparisons, test, settings)
+    sentence = verdict_sentence(judged, settings.confidence, test.patients_known)
     figures = [figure for result in results for figure in result.figures]
     return Evaluation(
         test=_counts(test),

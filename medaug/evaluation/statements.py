@@ -11,15 +11,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from medaug.domain import PatchSet, Release
-from medaug.evaluation.comparison import MAIN, Comparison, overall
+from medaug.evaluation.calibration import BINS
+from medaug.evaluation.comparison import FLIPS, MAIN, Comparison, overall
+from medaug.evaluation.judging import Judgement
 from medaug.evaluation.released import lacking, trainable
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
+from medaug.evaluation.uncertainty import POWER
 
 FEW_PATIENTS = 30
 FEW_PATIENTS_IN_A_CLASS = 10
 """Fewer test patients than this earn a caveat; a percentile bootstrap is too narrow there."""
+
+
+_OVERLAP = (
+    "Folds share training patients and are not independent: what they differ by beyond patients "
+    "and seeds counts with the factor 1/n + tested/trained of Nadeau and Bengio (2003). Their "
+    "corrected resampled t test stands beside."
+)
+_DELONG = (
+    "DeLong's test, clustered by patient (Obuchowski 1997), stands beside; it takes the trained "
+    "classifiers as given."
+)
 
 
 def protocol_sentences(
@@ -34,7 +48,6 @@ def protocol_sentences(
     unit = "patients" if test.patients_known else "patches"
     released = ", ".join(f"{count} {label}" for label, count in release.per_class().items())
     share = f"{settings.synthetic_per_batch} of {settings.batch}"
-    tests = sum(each.is_main for each in comparisons)
     missing = lacking(release, training.classes)
     return (
         *_shape_sentence(training),
@@ -63,17 +76,39 @@ def protocol_sentences(
             "the class whose probability is the largest multiple of its threshold; sensitivity and "
             "specificity follow, and balanced accuracy is the mean sensitivity."
         ),
+        *_statistics_sentences(comparisons, settings, unit),
+        *_missing_sentences(missing),
+    )
+
+
+def _statistics_sentences(
+    comparisons: Sequence[Comparison], settings: EvaluationSettings, unit: str
+) -> tuple[str, ...]:
+    """How figures became intervals, and intervals a verdict."""
+    folded = any(each.resampled for each in comparisons)
+    tests = sum(each.is_main for each in comparisons)
+    delong = any(each.delong for each in comparisons)
+    return (
         (
-            f"Values are means over seeds. Intervals ({_percent(settings.confidence)}, percentile) "
-            f"come from {settings.bootstrap} bootstrap samples of test {unit}, the same for all "
-            "arms, and from the spread between seeds beyond what these samples explain."
+            "Calibration is the Brier score (0 to 2, summed over classes) and the expected "
+            f"calibration error of the class with the largest probability, in {BINS} bins; both "
+            "are 0 at best."
         ),
+        (
+            f"Values are means over {'folds and ' * folded}seeds. Intervals "
+            f"({_percent(settings.confidence)}, percentile) come from {settings.bootstrap} "
+            f"bootstrap samples of test {unit}, the same for all arms, and from the spread between "
+            "seeds beyond what these samples explain."
+        ),
+        *[_OVERLAP] * folded,
         (
             f"The main comparison was fixed in advance: macro AUC of {MAIN[0]} against {MAIN[1]} "
-            f"({_count(tests, 'classifier')}). p values are corrected by Holm's method over all "
-            f"{len(comparisons)} comparisons; the intervals are not."
+            f"({_count(tests, 'classifier')}). p is the larger of two: of the bootstrap, and of a "
+            f"permutation of the arms within {unit} ({FLIPS} deals). It is corrected by Holm's "
+            f"method over all {len(comparisons)} comparisons; the intervals are not. The smallest "
+            f"difference that could have been shown is meant with {_percent(POWER)} power."
         ),
-        *_missing_sentences(missing),
+        *[_DELONG] * delong,
     )
 
 
@@ -119,10 +154,11 @@ def caveat_sentences(
     few = _few(test)
     if few:
         sentences.append(few)
-    sentences.append(
-        "One generator was trained on one split: another training of it or another split could "
-        "give other figures, and that spread is not in the intervals."
-    )
+    if not any(each.resampled for each in comparisons):
+        sentences.append(
+            "One generator was trained on one split: another training of it or another split "
+            "could give other figures, and that spread is not in the intervals."
+        )
     sentences.append(
         "No external test set was scored: nothing is said about other sites or scanners."
     )
@@ -147,39 +183,55 @@ def caveat_sentences(
     return tuple(sentences)
 
 
-def verdict_sentence(
-    comparisons: Sequence[Comparison], test: PatchSet, settings: EvaluationSettings
-) -> str:
+def verdict_sentence(judged: Judgement, confidence: float, patients_known: bool) -> str:
     """The verdict with its figures, one clause per classifier."""
-    main = [each for each in comparisons if each.is_main]
+    main = [each for each in judged.comparisons if each.is_main]
     opening = {
         "helps": "Synthetic patches help on top of classical augmentation",
-        "hurts": "Synthetic patches hurt on top of classical augmentation",
-        "no evidence": "No evidence that synthetic patches help on top of classical augmentation",
+        "hurts": "Synthetic patches hurt on top of classical augmentation, do not use them",
+        "no evidence": (
+            "No evidence that synthetic patches help on top of classical augmentation, do not use "
+            "them"
+        ),
     }[overall(main)]
-    clauses = "; ".join(_clause(each, settings.confidence) for each in main)
-    patients = len(test.patient_order)
+    clauses = "; ".join(_clause(each, confidence) for each in main)
+    trained = _count(judged.seeds, "seed")
+    if judged.folds > 1:
+        trained += f" × {judged.folds} folds"
     who = (
-        _count(patients, "test patient")
-        if test.patients_known
-        else f"{_count(len(test), 'test patch', 'test patches')} of unknown patients"
+        _count(judged.patients, "test patient")
+        if patients_known
+        else f"{_count(judged.patches, 'test patch', 'test patches')} of unknown patients"
     )
-    return f"{opening}: {clauses} ({settings.seeds} seeds, {who})."
+    return f"{opening}: {clauses} ({trained}, {who})."
 
 
 def _clause(each: Comparison, confidence: float) -> str:
-    difference = each.difference
-    text = (
-        f"with {each.classifier} the macro AUC changed by {_points(difference.value)} points "
-        f"({_percent(confidence)} interval {_points(difference.low)} to "
-        f"{_points(difference.high)}, p = {each.p_holm:.3f} after Holm's correction"
-    )
+    percent = _percent(confidence)
+    first = f"p = {each.p_holm:.3f} after Holm's correction"
     if each.verdict == "no evidence":
-        text += (
+        first += (
             "; the smallest difference this cohort could have shown is about "
             f"{100 * each.smallest:.1f} points"
         )
-    return text + ")"
+    return (
+        f"with {each.classifier} they {_moved('the macro AUC', each.difference)} "
+        f"({percent} interval {_ends(each.difference)}, {first}) and "
+        f"{_moved('mean sensitivity', each.others['balanced_accuracy'])} "
+        f"({_ends(each.others['balanced_accuracy'])})"
+    )
+
+
+def _moved(what: str, difference: Interval) -> str:
+    """In points: 0.042 is 4.2."""
+    points = f"{100 * abs(difference.value):.1f}"
+    if points == "0.0":
+        return f"left {what} where it was"
+    return f"{'raised' if difference.value > 0 else 'lowered'} {what} by {points} points"
+
+
+def _ends(difference: Interval) -> str:
+    return f"{_points(difference.low)} to {_points(difference.high)}"
 
 
 def _few(test: PatchSet) -> str:

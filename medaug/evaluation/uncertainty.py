@@ -42,6 +42,8 @@ from medaug.evaluation.statistics import Floats, Interval
 
 POWER = 0.8
 """With which the smallest difference would have been shown."""
+LUCKS = 20
+"""Draws of luck for each replicate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,8 +131,8 @@ class Spread:
         return cls(float(mean[0]), mean[1:], _luck(singles, figures, design))
 
     def draws(self, rng: np.random.Generator) -> Floats:
-        """(replicate,) the replicates with luck added."""
-        drawn = self.replicates.copy()
+        """The replicates with luck added, each `LUCKS` times over: tails need many."""
+        drawn = np.repeat(self.replicates, LUCKS)
         for luck in self.luck:
             noise = rng.standard_t(luck.freedom, size=len(drawn))
             drawn += np.sqrt(luck.variance) * noise
