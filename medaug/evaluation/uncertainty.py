@@ -31,11 +31,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import stats
 
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.statistics import Floats, Interval
@@ -146,16 +145,16 @@ class Spread:
         low, high = np.clip(np.quantile(draws, [tail, 1 - tail]), least, most)
         return Interval(self.value, float(low), float(high))
 
-    def smallest_difference(self, alpha: float, power: float = POWER) -> float:
-        """The true difference that a two-sided test at ``alpha`` would show with ``power``.
+    def smallest_difference(self, draws: Floats, alpha: float, power: float = POWER) -> float:
+        """The true difference that the bootstrap at ``alpha`` would show with ``power``.
 
-        `detectable` times the standard error; 2.8 of them for alpha 0.05, power 0.8 and no luck.
-        Degrees of freedom after Satterthwaite.
+        What the draws must be moved by so that their share ``power`` lies beyond the critical
+        value: 2.8 standard errors for alpha 0.05, power 0.8 and no luck. Like every power
+        computed from the data it is as uncertain as the spread it is computed from.
         """
-        variance = float(self.replicates.var()) + sum(luck.variance for luck in self.luck)
-        unsure = sum(luck.variance**2 / luck.freedom for luck in self.luck)
-        freedom = variance**2 / unsure if unsure > 0 else np.inf
-        return float(detectable(alpha, power, round(freedom, 3)) * np.sqrt(variance))
+        about = draws - draws.mean()
+        critical = np.quantile(np.abs(about), 1 - alpha)
+        return float(critical + np.quantile(np.abs(about), abs(2 * power - 1)))
 
 
 def _of_seeds(figures: Floats, design: Design) -> tuple[float, int]:
@@ -174,34 +173,18 @@ def _of_seeds(figures: Floats, design: Design) -> tuple[float, int]:
 def _luck(
     singles: Sequence[tuple[float, int]], figures: Floats, design: Design
 ) -> tuple[Luck, ...]:
-    """Luck of the mean over runs: of the seeds of every arm, and of the training sets."""
+    """Luck of the mean over runs: of the seeds of all arms together, and of the training sets."""
     runs = figures.shape[1]
-    found = [Luck(variance / runs, freedom) for variance, freedom in singles if freedom]
+    of_seeds, known = (sum(each) for each in zip(*singles, strict=True))
+    found = [Luck(of_seeds / runs, int(known))] if known else []
     if design.sets > 1:
         means = design.averages(figures)
         deviations = means - means.mean(axis=1, keepdims=True)
         between = (deviations[0] ** 2).sum() - deviations[1:].var(axis=0).sum()
         freedom = design.sets - 1
-        per_set = sum(variance for variance, _ in singles) * design.sets / runs
-        excess = max(0.0, float(between) / freedom - per_set)
+        excess = max(0.0, float(between) / freedom - of_seeds * design.sets / runs)
         found.append(Luck(excess * (1 / design.sets + design.overlap), freedom))
     return tuple(found)
-
-
-@cache
-def detectable(alpha: float, power: float, freedom: float) -> float:
-    """Standard errors that a true difference must have for a two-sided t test to find it.
-
-    The noncentrality at which |t| exceeds its critical value with probability ``power``.
-    """
-    if np.isinf(freedom) or freedom > 1e4:
-        return float(stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
-    critical = stats.t.ppf(1 - alpha / 2, freedom)
-
-    def missing(noncentrality: float) -> float:
-        return float(stats.nct.sf(critical, freedom, noncentrality) - power)
-
-    return float(optimize.brentq(missing, 0.0, 20 + 10 * critical))
 
 
 @dataclass(frozen=True)

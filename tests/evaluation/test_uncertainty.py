@@ -13,7 +13,6 @@ from medaug.evaluation.uncertainty import (
     Luck,
     Spread,
     corrected_resampled,
-    detectable,
     p_value,
     patient_weights,
 )
@@ -105,7 +104,7 @@ class TestTrainingLuck:
         rng = np.random.default_rng(3)
         arms = rng.normal(0, 3, size=(2, 1, 4)) + rng.normal(size=(2, 500, 4))
         each = [Spread.of(arm, ONE).luck[0] for arm in arms]
-        assert Spread.between(*arms, ONE).luck == tuple(each)
+        assert Spread.between(*arms, ONE).luck[0] == Luck(each[0].variance + each[1].variance, 6)
 
 
 class TestTrainingSets:
@@ -172,21 +171,22 @@ class TestCorrectedResampled:
 class TestPower:
     """A true difference of the stated size is found with the stated power."""
 
-    @pytest.mark.parametrize(("freedom", "alpha"), [(2, 0.05), (4, 0.0125), (30, 0.05)])
-    def test_students_test_finds_it(self, freedom: int, alpha: float) -> None:
-        rng = np.random.default_rng(0)
-        count = freedom + 1
-        shift = detectable(alpha, 0.8, freedom) / np.sqrt(count)
-        samples = rng.normal(shift, 1, size=(4000, count))
-        assert (stats.ttest_1samp(samples, 0, axis=1).pvalue < alpha).mean() == pytest.approx(
-            0.8, abs=0.02
-        )
+    @pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (0.0125, 0.8), (0.05, 0.9)])
+    def test_it_is_that_of_the_normal_law_without_luck(self, alpha: float, power: float) -> None:
+        draws = np.random.default_rng(0).normal(0.3, 2.0, size=400_000)
+        expected = 2 * (stats.norm.ppf(1 - alpha / 2) + stats.norm.ppf(power))
+        spread = Spread(0.3, draws)
+        found = spread.smallest_difference(draws, alpha, power)
+        assert found == pytest.approx(expected, rel=0.01)
 
-    def test_it_is_2_8_standard_errors_without_luck(self) -> None:
-        replicates = np.random.default_rng(0).normal(0, 2.0, size=100_000)
-        assert Spread(0.0, replicates).smallest_difference(0.05) == pytest.approx(5.6, rel=0.01)
-        few = Spread(0.0, replicates, (Luck(4.0, 2),)).smallest_difference(0.05)
-        assert few > 2.8 * np.sqrt(8.0)
+    def test_luck_known_from_few_trainings_makes_it_larger(self) -> None:
+        rng = np.random.default_rng(0)
+        found = []
+        for freedom in (2, 200):
+            spread = Spread(0.0, np.zeros(20_000), (Luck(4.0, freedom),))
+            found.append(spread.smallest_difference(spread.draws(rng), 0.05))
+        assert found[1] == pytest.approx(5.6, rel=0.03)
+        assert found[0] == pytest.approx(2 * (stats.t.ppf([0.975, 0.8], 2).sum()), rel=0.05)
 
 
 def test_p_is_never_zero_and_one_for_no_difference() -> None:
