@@ -8,7 +8,8 @@ Two tests must agree: the bootstrap over patients with the luck of seeds and tra
 (`uncertainty`), and the permutation of the arms within patients (`permutation`), which is exact
 in small cohorts. p is the larger of the two. Holm's correction runs over every pair of every
 classifier, so that "helps" or "hurts" is wrongly said anywhere in the document with a chance of
-at most 1 - confidence. DeLong's formula, where it applies, and the corrected resampled t test of
+at most 1 - confidence, as far as the luck shows: that of a single split and its generator does
+not. DeLong's formula, where it applies, and the corrected resampled t test of
 the folds stand beside p and decide nothing: the first knows nothing of training luck, the second
 takes its whole variance from a handful of folds.
 """

@@ -15,7 +15,8 @@ training luck, as in a crossed random-effects model [2]_.
 *Training sets.* The variance between folds, less what patients and seeds explain, is the luck of
 a training set, and of the generator that was refitted on it. Training sets overlap, so that their
 mean varies by more than an n-th of it: by the factor 1/n + tested/trained of Nadeau and Bengio
-[3]_. No unbiased estimate of that variance exists [4]_; this one errs towards wide intervals.
+[3]_. No unbiased estimate of that variance exists [4]_; how this one does is simulated. A single
+split shows nothing of it: what is said there is said of that split and its generator alone.
 
 Luck is added to the replicates as noise with Student's t for the few seeds and folds there are.
 Intervals are percentiles. Leaving luck out makes false verdicts common:
@@ -41,7 +42,7 @@ from medaug.evaluation.statistics import Floats, Interval
 
 POWER = 0.8
 """With which the smallest difference would have been shown."""
-LUCKS = 20
+LUCKS = 5
 """Draws of luck for each replicate."""
 
 

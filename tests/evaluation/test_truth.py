@@ -21,22 +21,24 @@ SPLIT = World(patients=60, folds=1, seeds=3, seed_luck=0.2, fold_luck=0.0, influ
 TWO = (MAIN[1], MAIN[0])
 
 
+@pytest.fixture(scope="module")
+def folded() -> Tally:
+    """Studies with folds, whose two arms differ by luck alone."""
+    return tally(FOLDED, range(60), arms=TWO)
+
+
 class TestNull:
     """Where synthetic patches change nothing, "helps" or "hurts" is rarely said."""
 
-    @pytest.fixture(scope="class")
-    def folded(self) -> Tally:
-        return tally(FOLDED, range(100), arms=TWO)
-
     def test_false_verdicts_are_rare(self, folded: Tally) -> None:
-        assert folded.words.get("no evidence", 0) >= 91
-        assert folded.held >= 90
+        assert folded.words.get("no evidence", 0) >= 54
+        assert folded.held >= 53
 
     def test_who_takes_the_trainings_as_given_is_deceived(self, folded: Tally) -> None:
-        assert min(folded.alone["permutation"], folded.alone["DeLong"]) > 9
+        assert min(folded.alone["permutation"], folded.alone["DeLong"]) > 6
 
     def test_over_all_arms_of_a_split_one_false_word_is_rare(self) -> None:
-        assert tally(SPLIT, range(100)).anywhere <= 9
+        assert tally(SPLIT, range(40)).anywhere <= 4
 
     def test_without_luck_false_verdicts_are_common(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The wrong method: as if these few trainings were all there could be."""
@@ -46,23 +48,23 @@ class TestNull:
             return replace(between(arm, baseline, design), luck=())
 
         monkeypatch.setattr(Spread, "between", as_given)
-        found = tally(SPLIT, range(100), arms=TWO)
-        assert found.words.get("no evidence", 0) < 90
+        found = tally(SPLIT, range(60), arms=TWO)
+        assert found.words.get("no evidence", 0) < 54
 
 
 class TestPower:
     """A planted gain is found, in its direction; the stated smallest difference is honest."""
 
-    @pytest.mark.parametrize(("gain", "word"), [(1.2, "helps"), (-1.2, "hurts")])
+    @pytest.mark.parametrize(("gain", "word"), [(1.6, "helps"), (-1.6, "hurts")])
     def test_a_large_gain_is_found(self, gain: float, word: str) -> None:
-        found = tally(FOLDED, range(30), gain=gain, arms=TWO).words
-        assert found[word] >= 27
+        found = tally(FOLDED, range(10), gain=gain, arms=TWO).words
+        assert found[word] >= 8
         assert set(found) <= {word, "no evidence"}
 
     def test_a_gain_of_the_smallest_difference_is_found_with_its_power(self) -> None:
-        stated = tally(SPLIT, range(1000, 1040), arms=TWO).smallest
-        found = tally(SPLIT, range(2000, 2080), SPLIT.gain_of(stated), arms=TWO)
-        assert 0.65 * 80 <= found.words["helps"] <= 0.95 * 80
+        stated = tally(SPLIT, range(1000, 1030), arms=TWO).smallest
+        found = tally(SPLIT, range(2000, 2050), SPLIT.gain_of(stated), arms=TWO)
+        assert 0.6 * 50 <= found.words["helps"] <= 0.95 * 50
 
 
 def test_the_same_seed_gives_the_same_judgement() -> None:
