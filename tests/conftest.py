@@ -13,6 +13,12 @@ from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit
 DATA = Path(os.environ.get("MEDAUG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: left for the end, they keep one core busy and the rest idle."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """``real_data("ircadb17_liver_ct")``: the folder with its zips unpacked, or a skip."""

@@ -106,7 +106,7 @@ class TestNearestNeighbour:
         seed=st.integers(0, 50),
     )
     def test_on_any_turned_grid(self, turn, spacing, seed):
-        """Irregular spacings and angles: no centre is a tie."""
+        """What differs, if anything, is a tie to within the trifle that decides ties."""
         source = grid(
             (18, 17, 16),
             np.array(spacing) / 11 + 0.0137,
@@ -114,7 +114,11 @@ class TestNearestNeighbour:
             np.array(turn) + 0.37,
         )
         mask = blobs(source.shape, seed)
-        assert np.array_equal(whole(onto(mask, source, IMAGE), IMAGE), by_itk(mask, source, IMAGE))
+        found, expected = whole(onto(mask, source, IMAGE), IMAGE), by_itk(mask, source, IMAGE)
+        differing = np.argwhere(found != expected)
+        assert len(differing) <= 2
+        off = np.abs(source.index(IMAGE.world(differing)) % 1 - 0.5)
+        assert (off.min(axis=1) <= 2e-6).all()
 
     def test_box_is_tight(self):
         source = GRIDS["oblique"]
