@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from medaug.evaluation.policies import ArmName
+from medaug.evaluation.settings import ArmName
 from medaug.evaluation.statistics import Interval, Spread, holm, p_value
 
 Word = Literal["helps", "no evidence", "hurts"]
@@ -26,7 +26,11 @@ MAIN: Pair = ("real+classical+gan", "real+classical")
 PAIRS: tuple[Pair, ...] = (
     MAIN,
     ("real+classical", "real"),
+    ("real+randaugment", "real"),
+    ("real+trivialaugment", "real"),
     ("real+gan", "real"),
+    ("real+classical+refined", "real+classical"),
+    ("real+searched", "real+classical"),
     ("gan", "real"),
 )
 """(arm, baseline), in the order of the report."""
@@ -49,8 +53,8 @@ class Comparison:
     """
 
     classifier: str
-    arm: ArmName
-    baseline: ArmName
+    arm: str
+    baseline: str
     difference: Interval
     p: float
     p_holm: float
@@ -79,7 +83,7 @@ class Comparison:
 
 
 def compare(
-    spreads: Mapping[tuple[str, ArmName], Spread], confidence: float, rng: np.random.Generator
+    spreads: Mapping[tuple[str, str], Spread], confidence: float, rng: np.random.Generator
 ) -> tuple[Comparison, ...]:
     """Every pair of `PAIRS` whose arms are there, for every classifier.
 
