@@ -2,8 +2,8 @@
 
 Optuna's tree-structured Parzen estimator [1]_ proposes policies; each is trained, and the macro
 AUC on the tuning patients is what it tries to raise. Test patients take no part: the diet that the
-search sees holds none. The first policy tried is the main arm at the settings' dose, so that what
-is found is, on the tuning patients, never worse than that.
+search sees holds none of them. The first policy tried is the main arm at the settings' dose, so
+that what is found is, on the tuning patients, never worse than that.
 
 The best of many trials looks better on the tuning patients than it is. That figure is therefore no
 result; the policy found is trained anew from other seeds and judged on the test patients as an arm,
@@ -85,8 +85,8 @@ def refuse_without_optuna(settings: SearchSettings) -> None:
 
 
 def without_test(diet: Diet) -> Diet:
-    """The diet as a search may see it."""
-    return replace(diet, test=diet.test[:0])
+    """The diet as a search may see it: one blank patch in place of the test part."""
+    return replace(diet, test=torch.zeros_like(diet.test[:1]))
 
 
 def search_each(
