@@ -46,7 +46,7 @@ ARMS = {
     ),
     "real+searched": (
         "real + searched",
-        "real and released synthetic patches, mixed and changed as a search on tuning patients found",
+        "real and released synthetic patches, mixed as a search on tuning patients found",
     ),
     "real+gan": ("real + GAN", "real patches and released synthetic patches"),
     "real+classical+gan": (

@@ -35,7 +35,7 @@ def test_dots_intervals_and_doses(build_run: Callable[..., Path]) -> None:
     titles = [figure.find("h4")[0].text for figure in figures]
     assert titles == ["real + GAN, frid-adar-2018", "real + classical + GAN, frid-adar-2018"]
     for figure in figures:
-        texts = [text for text in figure.find("text")]
+        texts = figure.find("text")
         ticks = [
             (float(tick.text), 1 - (float(str(tick.attributes["y"])) - 4) / 150)
             for tick in texts
