@@ -2,7 +2,7 @@
 
 >>> import numpy as np
 >>> from medaug.domain import PatientKey
->>> few = Scored(np.full((1, 2), 0.5, np.float32), np.zeros(1, np.int64), (PatientKey("a"),))
+>>> few = Scored(np.full((1, 2), 0.5, np.float32), np.zeros(1, np.int64), (PatientKey("0" * 32),))
 >>> FoldScores(fold=0, seed=1, test=few, tuning=few).test.labels.tolist()
 [0]
 """

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
+from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.comparison import Comparison, Word, compare, overall
 from medaug.evaluation.policies import Arm, ArmName
@@ -177,7 +177,11 @@ def _device(settings: EvaluationSettings) -> torch.device:
 
 
 def _diet(
-    training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release, window: Window
+    training: PatchSet,
+    tuning: PatchSet,
+    test: PatchSet,
+    release: Release | Candidates,
+    window: Window,
 ) -> Diet:
     """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
     real, synthetic, tuned, tested = (
