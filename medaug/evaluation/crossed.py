@@ -58,7 +58,7 @@ def document(
         "learning_curve": _learning_curve(found, patches, settings, seed),
         "external": [_external(one, found.external[one.name], settings, seed) for one in external],
         "protocol": _protocol(found, patches, settings, external),
-        "caveats": _caveats(settings, external),
+        "caveats": _caveats(external),
     }
 
 
@@ -189,24 +189,38 @@ def _protocol(
     counted = Counter(choice.dose for choice in found.choices)
     chosen = ", ".join(f"{dose:g} ({count} times)" for dose, count in sorted(counted.items()))
     sentences = [
-        f"{folds} folds by patient, stratified by class: each of {len(patches.patient_order)} "
-        "patients judges in one fold. Of the others in a fold the share "
-        f"{settings.tuning_share:g} tunes and the rest trains.",
-        "In every fold a generator was trained on the training part alone. Its patches were used "
-        "as it drew them: the gate, which turns some away before a release, took no part.",
-        "The test part of a fold was opened once, after the dose had been chosen; between arms "
-        "only tuning scores chose.",
-        "Dose: synthetic patches per real one of each class, of "
-        f"{', '.join(f'{dose:g}' for dose in settings.doses)}; chosen in every fold for each "
-        "classifier by the macro AUC on the tuning part, in the arm of the main comparison, with "
-        f"one training each. Chosen: {chosen}. At dose 0 an arm is its own baseline. The arm gan "
-        f"has dose {ALONE_DOSE:g}.",
-        f"'{WITHOUT}' and '{WITH}' are, in every fold, the arm with the best mean macro AUC on the "
-        "tuning part, among those without synthetic patches and those that mix.",
-        f"{settings.seeds} trainings of every arm in every fold, {settings.steps} optimiser steps "
-        f"of {settings.batch} patches each, with different seeds.",
-        "Intervals hold the patients, the luck of trainings and that of training sets, whose "
-        "overlap between folds is allowed for (Nadeau and Bengio).",
+        (
+            f"{folds} folds by patient, stratified by class: each of {len(patches.patient_order)} "
+            "patients judges in one fold. Of the others in a fold the share "
+            f"{settings.tuning_share:g} tunes and the rest trains."
+        ),
+        (
+            "In every fold a generator was trained on the training part alone. Its patches were used "
+            "as it drew them: the gate, which turns some away before a release, took no part."
+        ),
+        (
+            "The test part of a fold was opened once, after the dose had been chosen; between arms "
+            "only tuning scores chose."
+        ),
+        (
+            "Dose: synthetic patches per real one of each class, of "
+            f"{', '.join(f'{dose:g}' for dose in settings.doses)}; chosen in every fold for each "
+            "classifier by the macro AUC on the tuning part, in the arm of the main comparison, with "
+            f"one training each. Chosen: {chosen}. At dose 0 an arm is its own baseline. The arm gan "
+            f"has dose {ALONE_DOSE:g}."
+        ),
+        (
+            f"'{WITHOUT}' and '{WITH}' are, in every fold, the arm with the best mean macro AUC on the "
+            "tuning part, among those without synthetic patches and those that mix."
+        ),
+        (
+            f"{settings.seeds} trainings of every arm in every fold, {settings.steps} optimiser steps "
+            f"of {settings.batch} patches each, with different seeds."
+        ),
+        (
+            "Intervals hold the patients, the luck of trainings and that of training sets, whose "
+            "overlap between folds is allowed for (Nadeau and Bengio)."
+        ),
     ]
     if settings.quick:
         sentences.append("Quick: fewer classifiers, seeds, steps, folds and doses than were set.")
@@ -219,11 +233,13 @@ def _protocol(
     return sentences
 
 
-def _caveats(settings: EvaluationSettings, external: Sequence[External]) -> list[str]:
+def _caveats(external: Sequence[External]) -> list[str]:
     sentences = [
-        "The verdict is about the recipe: generators like the one behind the release, trained on "
-        "other parts of the same patients. About the very patches that were released the verdict "
-        "on the release speaks."
+        (
+            "The verdict is about the recipe: generators like the one behind the release, trained on "
+            "other parts of the same patients. About the very patches that were released the verdict "
+            "on the release speaks."
+        )
     ]
     if not external:
         sentences.append(
