@@ -195,8 +195,8 @@ def _protocol(
             f"{settings.tuning_share:g} tunes and the rest trains."
         ),
         (
-            "In every fold a generator was trained on the training part alone. Its patches were used "
-            "as it drew them: the gate, which turns some away before a release, took no part."
+            "In every fold a generator was trained on the training part alone. Its patches were "
+            "used as it drew them: the gate, which turns some away before a release, took no part."
         ),
         (
             "The test part of a fold was opened once, after the dose had been chosen; between arms "
@@ -205,17 +205,17 @@ def _protocol(
         (
             "Dose: synthetic patches per real one of each class, of "
             f"{', '.join(f'{dose:g}' for dose in settings.doses)}; chosen in every fold for each "
-            "classifier by the macro AUC on the tuning part, in the arm of the main comparison, with "
-            f"one training each. Chosen: {chosen}. At dose 0 an arm is its own baseline. The arm gan "
-            f"has dose {ALONE_DOSE:g}."
+            "classifier by the macro AUC on the tuning part, in the arm of the main comparison, "
+            f"with one training each. Chosen: {chosen}. At dose 0 an arm is its own baseline. The "
+            f"arm gan has dose {ALONE_DOSE:g}."
         ),
         (
-            f"'{WITHOUT}' and '{WITH}' are, in every fold, the arm with the best mean macro AUC on the "
-            "tuning part, among those without synthetic patches and those that mix."
+            f"'{WITHOUT}' and '{WITH}' are, in every fold, the arm with the best mean macro AUC on "
+            "the tuning part, among those without synthetic patches and those that mix."
         ),
         (
-            f"{settings.seeds} trainings of every arm in every fold, {settings.steps} optimiser steps "
-            f"of {settings.batch} patches each, with different seeds."
+            f"{settings.seeds} trainings of every arm in every fold, {settings.steps} optimiser "
+            f"steps of {settings.batch} patches each, with different seeds."
         ),
         (
             "Intervals hold the patients, the luck of trainings and that of training sets, whose "
@@ -236,9 +236,9 @@ def _protocol(
 def _caveats(external: Sequence[External]) -> list[str]:
     sentences = [
         (
-            "The verdict is about the recipe: generators like the one behind the release, trained on "
-            "other parts of the same patients. About the very patches that were released the verdict "
-            "on the release speaks."
+            "The verdict is about the recipe: generators like the one behind the release, trained "
+            "on other parts of the same patients. About the very patches that were released the "
+            "verdict on the release speaks."
         )
     ]
     if not external:
