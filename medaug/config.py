@@ -86,6 +86,15 @@ class PipelineConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _folds_refit_without_noise(self) -> Self:
+        if self.evaluation.folds and self.privacy.mode != "empirical":
+            raise ValueError(
+                f"evaluation.folds: with privacy.mode: {self.privacy.mode} every fold would ask the "
+                "patients again; leave it at 0"
+            )
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON; the digest of what is begun from, no paths of this site."""
         paths = {"data", "site_key", "ledger"}

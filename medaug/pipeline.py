@@ -22,9 +22,16 @@ from typing import Any
 
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import PatchSet, PatientSplit, digest_of
+from medaug.domain import PatchSet, PatientSplit, deal_folds, digest_of
 from medaug.dp_road import deal_patients
-from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError, SettingsError
+from medaug.errors import (
+    CohortError,
+    DisclosureError,
+    Fault,
+    LeakageError,
+    RunFolderError,
+    SettingsError,
+)
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
 from medaug.stations import DP, STATIONS, Run
@@ -224,6 +231,11 @@ def _foresee_refusal(run: Run) -> None:
         tuning = len(split.tuning)
         if config.privacy.audited:
             faults += _audit_faults(split, patches, what)
+    if folds := config.evaluation.as_asked().folds:
+        try:
+            deal_folds(patches, folds, config.seed, config.evaluation.tuning_share)
+        except (CohortError, LeakageError) as error:
+            faults += error.faults
     if not isinstance(policy.per_class, int):
         strangers = sorted(set(policy.per_class) - set(patches.classes))
         faults += [
