@@ -69,6 +69,10 @@ Nodes = Annotated[
         min=1, help="Train on this many machines; see docs/generators for their variables."
     ),
 ]
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="A smaller evaluation, for a first look; the report says so."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -105,8 +109,10 @@ def run(
     dask: Dask = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
+    quick: Quick = False,
 ) -> None:
     """Walk the road on real files, from patches to the verdict."""
+    settings = _hurried(settings, quick)
     _run_until("evaluate", pipeline, out, data, settings, redo, dask, devices, nodes)
     _say_verdict(out)
     typer.echo(out / "report.html")
@@ -234,10 +240,11 @@ def evaluate(
     data: Data = None,
     settings: Settings = None,
     redo: Redo = False,
+    quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """Say whether the release helps, on unseen patients."""
-    _run_until("evaluate", pipeline, out, data, settings, redo)
+    _run_until("evaluate", pipeline, out, data, _hurried(settings, quick), redo)
     if as_json:
         typer.echo((out / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     else:
@@ -304,6 +311,10 @@ def _run_until(
             run_pipeline(config, out, station, progress, redo, dask, processes)
 
 
+def _hurried(settings: list[str] | None, quick: bool) -> list[str] | None:
+    return [*(settings or ()), "evaluation.quick=true"] if quick else settings
+
+
 def _progress() -> Any:
     from medaug.terminal import TerminalProgress
 
@@ -311,8 +322,10 @@ def _progress() -> Any:
 
 
 def _say_verdict(folder: Path) -> None:
-    verdict = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["verdict"]
-    typer.echo(f"Verdict: {verdict['sentence']}")
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    typer.echo(f"Verdict: {evaluation['verdict']['sentence']}")
+    if folds := evaluation.get("folds"):
+        typer.echo(f"Verdict on the recipe: {folds['verdict']['sentence']}")
 
 
 def _show_inventory(document: dict[str, Any]) -> None:

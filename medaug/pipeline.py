@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,7 @@ from medaug.errors import (
 )
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
+from medaug.readers.settings import SourceSettings
 from medaug.stations import DP, STATIONS, Run
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
@@ -169,7 +170,11 @@ def _open(run: Run) -> dict[str, Any]:
 def _stamps(run: Run) -> dict[str, str]:
     """Each station's stamp, chained from the files to the verdict."""
     settings = run.config.resolved() | {DP: run.config.privacy.charged()}
-    stamp = _files_stamp(run)
+    config = run.config
+    stamp = _files_stamp(require_data(config, config.name), config.sources)
+    settings["evaluation"]["external files"] = [
+        _files_stamp(one.data, one.sources or config.sources) for one in config.evaluation.external
+    ]
     stamps = {}
     for station in STATIONS:
         stamp = digest_of(stamp, run.config.seed, {key: settings[key] for key in station.reads})
@@ -177,10 +182,9 @@ def _stamps(run: Run) -> dict[str, str]:
     return stamps
 
 
-def _files_stamp(run: Run) -> str:
+def _files_stamp(root: Path, sources: Sequence[SourceSettings]) -> str:
     """Fingerprint of the source files by path, size and time of change; contents are not read."""
-    root = require_data(run.config, run.config.name)
-    folders = sorted({str(root / source.path) for source in run.config.sources})
+    folders = sorted({str(root / source.path) for source in sources})
     rows = [
         [str(file.relative_to(folder)), stat.st_size, stat.st_mtime_ns]
         for folder in folders

@@ -6,18 +6,19 @@ Nothing of them leaves the run folder, so that neither gate nor ledger takes par
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from medaug.config import PipelineConfig
-from medaug.domain import Candidates, PatchSet, Rescale, Window, digest_of
+from medaug.domain import Candidates, PatchSet, Release, Rescale, Window, deal_folds, digest_of
 from medaug.evaluation.refits import Refit, Refitted
 from medaug.progress import Progress
 
 if TYPE_CHECKING:
+    from medaug.evaluation.bench import External
     from medaug.generators.evidence import Distance
     from medaug.generators.refined import RefinedGenerator, Renderer
     from medaug.generators.settings import RefinerSettings
@@ -26,6 +27,43 @@ if TYPE_CHECKING:
     Generator = TrainedGenerator | RefinedGenerator
 
 _AT_ONCE = 256
+
+
+def cross_validated(
+    config: PipelineConfig,
+    patches: PatchSet,
+    folder: Path,
+    progress: Progress,
+    external: Sequence[External],
+    release: Release,
+) -> dict[str, Any]:
+    """What stands under ``folds`` in ``evaluation.json``.
+
+    Args:
+        config: the study.
+        patches: of the whole cohort.
+        folder: keeps generators and scores.
+        progress: who is told.
+        external: test sets of other sites.
+        release: none of its patches may judge.
+    """
+    from medaug.evaluation.crossed import document
+    from medaug.evaluation.nested import cross_validate
+
+    settings, seed = config.evaluation.as_asked(), config.seed
+    found = cross_validate(
+        patches,
+        deal_folds(patches, settings.folds, seed, settings.tuning_share),
+        refitter(config, progress),
+        settings,
+        Window(*config.generator.window),
+        seed,
+        folder,
+        progress,
+        external,
+        (release,),
+    )
+    return document(found, patches, settings, seed, external)
 
 
 def refitter(config: PipelineConfig, progress: Progress) -> Refit:

@@ -6,8 +6,8 @@ The only module that knows all stations; `medaug.pipeline` decides which of them
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,19 +27,19 @@ from medaug.domain import (
     PatientKey,
     PatientSplit,
     Window,
-    deal_folds,
     digest_of,
 )
 from medaug.domain.cohort import PARTS
 from medaug.errors import CohortError, Fault
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
-from medaug.refitting import distances, refitter, renderer
+from medaug.refitting import cross_validated, distances, renderer
 
 if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
-    from medaug.evaluation.settings import EvaluationSettings
+    from medaug.evaluation.bench import External
+    from medaug.evaluation.protocol import Evaluation
     from medaug.generators.refined import RefinedGenerator
     from medaug.generators.refining import Pair
     from medaug.generators.settings import GeneratorSettings, RefinerSettings
@@ -364,18 +364,23 @@ def _evaluate(run: Run) -> None:
     if settings.fidelity.enabled:
         # A weight file that cannot be used is refused before any classifier is trained.
         extractor(settings.fidelity.features, settings.fidelity.features_sha256)
+    outside = list(_external(run))
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
-    evaluation = evaluate(
-        training,
-        tuning,
-        HeldOut(test, lineage=(run.generator.record,)),
-        run.release,
-        settings,
-        run.window,
-        run.config.seed,
-        run.progress,
-        folder=run.folder / "evaluation",
-    )
+
+    def judged(patches: PatchSet, folder: Path) -> Evaluation:
+        return evaluate(
+            training,
+            tuning,
+            HeldOut(patches, lineage=(run.generator.record,)),
+            run.release,
+            settings,
+            run.window,
+            run.config.seed,
+            run.progress,
+            folder,
+        )
+
+    evaluation = judged(test, run.folder / "evaluation")
     # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
     alike = likeness_to_unseen(
         run.patches,
@@ -389,28 +394,32 @@ def _evaluate(run: Run) -> None:
     )
     document = evaluation.document() | {"fidelity": alike}
     if settings.folds:
-        document["folds"] = _cross_validate(run, settings)
+        document["folds"] = cross_validated(
+            run.config, run.patches, run.folder / "folds", run.progress, outside, run.release
+        )
+    else:
+        # The same seeds give the same classifiers.
+        document["external"] = []
+        for one in outside:
+            found = judged(one.patches, run.folder / "external" / one.name / "evaluation")
+            shown = {key: found.document()[key] for key in ("test", "arms", "comparisons")}
+            document["external"].append({"name": one.name, **shown})
     write_json(run.folder / "evaluation.json", document)
 
 
-def _cross_validate(run: Run, settings: EvaluationSettings) -> dict[str, Any]:
-    """The recipe on other parts of the cohort, beside the verdict on the release."""
-    from medaug.evaluation.crossed import document
-    from medaug.evaluation.nested import cross_validate
+def _external(run: Run) -> Iterator[External]:
+    """The test sets of other sites, read and cut as the pipeline's own."""
+    from medaug.evaluation.bench import External
+    from medaug.evaluation.nested import refuse_external
 
-    seed = run.config.seed
-    found = cross_validate(
-        run.patches,
-        deal_folds(run.patches, settings.folds, seed, settings.tuning_share),
-        refitter(run.config, run.progress),
-        settings,
-        run.window,
-        seed,
-        run.folder / "folds",
-        run.progress,
-        synthetic=(run.release,),
-    )
-    return document(found, run.patches, settings, seed)
+    for one in run.config.evaluation.external:
+        sources = one.sources or run.config.sources
+        config = run.config.model_copy(update={"data": one.data, "sources": sources})
+        elsewhere = replace(run, config=config, folder=run.folder / "external" / one.name)
+        _extract(elsewhere)
+        external = External(one.name, elsewhere.patches)
+        refuse_external(run.patches, external)
+        yield external
 
 
 @dataclass(frozen=True)
