@@ -48,15 +48,23 @@ def cross_validated(
         release: none of its patches may judge.
     """
     from medaug.evaluation.crossed import document
+    from medaug.evaluation.frid_adar import sweep
     from medaug.evaluation.nested import cross_validate
 
     settings, seed = config.evaluation.as_asked(), config.seed
+    splits = deal_folds(patches, settings.folds, seed, settings.tuning_share)
+    refit, window = refitter(config, progress), Window(*config.generator.window)
+    if settings.table == "frid-adar-2018":
+        phantom = config.data is not None and (config.data / "phantom.json").is_file()
+        return sweep(
+            patches, splits, refit, settings, window, seed, folder, phantom, progress, (release,)
+        )
     found = cross_validate(
         patches,
-        deal_folds(patches, settings.folds, seed, settings.tuning_share),
-        refitter(config, progress),
+        splits,
+        refit,
         settings,
-        Window(*config.generator.window),
+        window,
         seed,
         folder,
         progress,

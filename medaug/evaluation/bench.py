@@ -123,13 +123,13 @@ class Bench:
         own = [self.seed, job.fold, job.classifier, job.arm.name, job.run]
         own_seed = int(digest_of("fold", *own)[:15], 16)
         if dealt:
-            name += "_" + "_".join(f"{each:g}" for each in dealt)
+            name += "_" + "_".join(map(str, dealt))
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
         recipe += [settings.synthetic_per_batch, settings.model_dump(mode="json").get("weights")]
         what = [RECIPE, torch.__version__, self.device.type, name, list(dealt), own_seed]
         digest = digest_of(*table.digests, recipe, what, repr(job.arm))
         note = f"fold {job.fold + 1}, {job.classifier}, {job.arm.name}"
-        note += f", dose {dealt[-1]:g}" if dealt else ""
+        note += f", dose {dealt[-1]}" if dealt else ""
         note += f", seed {job.run + 1}"
         store = ScoreStore(None if self.folder is None else self.folder / f"fold_{job.fold}")
         scores = store.load(name, digest)

@@ -141,7 +141,7 @@ def cross_validate(
         CohortError: for patches that do not fit or do not suffice.
         SettingsError: for a device that is not there.
     """
-    _refuse_splits(patches, splits)
+    refuse_splits(patches, splits)
     for one in external:
         refuse_external(patches, one)
     seeds, classifiers = settings.seeds, len(settings.classifiers)
@@ -306,8 +306,13 @@ def _tuned(run: FoldScores) -> float:
     return macro_auc(run.tuning.probabilities.astype(np.float64), run.tuning.labels)
 
 
-def _refuse_splits(patches: PatchSet, splits: Sequence[PatientSplit]) -> None:
-    """Folds by patient: everybody judges once, and nobody whom the source does not name."""
+def refuse_splits(patches: PatchSet, splits: Sequence[PatientSplit]) -> None:
+    """Refuse folds that are not by patient, or that lack a class.
+
+    Raises:
+        LeakageError: if patients are not known, or somebody judges twice.
+        CohortError: if there are fewer than two folds, or a part lacks a class.
+    """
     if not patches.patients_known:
         raise LeakageError(
             Fault(
