@@ -14,7 +14,6 @@ the fold. And every row has several seeds.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from medaug.domain import (
 from medaug.evaluation.bench import Bench, Job, Table, fold_scores
 from medaug.evaluation.classical import augment, draw
 from medaug.evaluation.comparison import Comparison
-from medaug.evaluation.doses import best
+from medaug.evaluation.doses import at_dose, best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.judging import judge
 from medaug.evaluation.nested import refuse_splits
@@ -193,22 +192,16 @@ class _Filling:
 
     def _filled(self, diet: Diet, copies: int, dose: float) -> tuple[Diet, EvaluationSettings]:
         """The training set of one step of a sweep; every patch of a class has the same chance."""
-        rows = []
-        for at in range(diet.classes):
-            wanted = math.ceil(dose * int((diet.labels == at).sum()))
-            rows.append((diet.synthetic_labels == at).nonzero().flatten()[:wanted])
-        kept = torch.cat(rows)
+        settings = self.bench.settings
+        if dose:
+            diet, _ = at_dose(diet, settings, dose)
+            share = dose / (1 + copies + dose)
+            settings = settings.model_copy(update={"synthetic_share": share})
         filled = replace(
             diet,
             real=torch.cat([diet.real, *self.altered[:copies]]),
             labels=diet.labels.repeat(1 + copies),
-            synthetic=diet.synthetic[kept],
-            synthetic_labels=diet.synthetic_labels[kept],
         )
-        settings = self.bench.settings
-        if dose:
-            share = dose / (1 + copies + dose)
-            settings = settings.model_copy(update={"synthetic_share": share})
         return filled, settings
 
 
@@ -254,10 +247,7 @@ def _document(
 ) -> dict[str, Any]:
     rng = np.random.default_rng(int(digest_of("table", seed)[:15], 16))
     number = {key: at for at, key in enumerate(patches.patient_order)}
-    # Patients are resampled, and the patches of a replicate are those of its patients.
-    index, labels = patches.patient_index, patches.labels
-    first = np.unique(index, return_index=True)[1]
-    weights = patient_weights(index, labels, settings.bootstrap, rng)[:, first]
+    weights = patient_weights(patches.patient_index, patches.labels, settings.bootstrap, rng)
     rows = []
     for (_, name), runs in scores.items():
         drawn = rates(runs, weights, number)
@@ -333,6 +323,7 @@ def _sentences(settings: EvaluationSettings, phantom: bool) -> list[str]:
         (
             "Sensitivity and specificity are means over the classes; a patch is given its most "
             "probable class, and the patches of all folds make one table. Intervals are "
-            "percentiles over resampled patients; they do not hold the luck of trainings. The verdict's do."
+            "percentiles over resampled patients; they do not hold the luck of trainings, as the "
+            "verdict's does."
         ),
     ]

@@ -1,75 +1,34 @@
 """Cross-validation with refitted generators: who may judge, what is chosen where, and resuming."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from folding import CLASSES, Generators, drawn
 from pydantic import ValidationError
 
 from medaug.domain import (
-    Candidates,
     HeldOut,
     PatchSet,
     PatientSplit,
-    Rescale,
     Sealed,
-    TrainingRecord,
-    Unit,
     Window,
     deal_folds,
 )
-from medaug.errors import CohortError, InputError, LeakageError
+from medaug.errors import CohortError, Fault, InputError, LeakageError
 from medaug.evaluation import bench, crossed
 from medaug.evaluation.bench import External
 from medaug.evaluation.nested import WITH, WITHOUT, Nested, cross_validate
 from medaug.evaluation.policies import ARMS
 from medaug.evaluation.refits import Refitted
 from medaug.evaluation.settings import EvaluationSettings
-from medaug.evaluation.training import train_and_score
-from tests.evaluation.conftest import CLASSES, blobs
+from medaug.evaluation.training import Scores, train_and_score
 
 WINDOW = Window(-100.0, 200.0)
-
-
-def drawn(wanted: Mapping[str, int], seed: int, contrast: float = 60.0) -> Candidates:
-    labels = np.repeat(np.arange(len(wanted)), list(wanted.values()))
-    rng = np.random.default_rng(seed)
-    return Candidates(
-        pixels=Rescale(1.0, 0.0).store(blobs(labels, rng, contrast)),
-        labels=labels.astype(np.int64),
-        classes=tuple(wanted),
-        rescale=Rescale(1.0, 0.0),
-        unit=Unit.HOUNSFIELD,
-        modality="CT",
-        mm_per_pixel=1.0,
-        seeds=np.arange(len(labels)),
-    )
-
-
-class Generators:
-    """A `Refit` that notes what it was given; ``change`` alters what it hands back."""
-
-    def __init__(self, change: Callable[[Refitted], Refitted] = lambda made: made) -> None:
-        self.trained_on: list[tuple[PatchSet, PatchSet, int, Path]] = []
-        self.change = change
-
-    def __call__(
-        self,
-        training: PatchSet,
-        tuning: PatchSet,
-        seed: int,
-        folder: Path,
-        wanted: Mapping[str, int],
-    ) -> Refitted:
-        self.trained_on.append((training, tuning, seed, folder))
-        record = TrainingRecord(
-            frozenset(training.patients), training.digest, "f" * 64, {}, seed, len(training)
-        )
-        return self.change(Refitted(drawn(wanted, seed), record))
 
 
 class Listener:
@@ -77,7 +36,7 @@ class Listener:
         self.total = self.done = 0
         self.notes: list[str] = []
 
-    def start(self, what: str, total: int, unit: str = "") -> None:
+    def start(self, _: str, total: int, __: str = "") -> None:
         self.total += total
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -125,7 +84,7 @@ def run(
 
 
 @pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+def _untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise AssertionError("a classifier was trained")
 
@@ -142,7 +101,8 @@ class TestFolds:
         rng = np.random.default_rng(folds)
         owner = np.sort(rng.integers(patients, size=3 * patients))
         labels = rng.choice(3, size=len(owner), p=[0.6, 0.3, 0.1])
-        cohort = make_patch_set(blobs(labels, rng), labels, CLASSES, owner)
+        images = np.zeros((len(owner), 1, 8, 8))
+        cohort = make_patch_set(images, labels, CLASSES, owner)
         splits = deal_folds(cohort, folds, seed=3)
         judged = [key for split in splits for key in split.test]
         assert sorted(judged, key=str) == sorted(cohort.patient_order, key=str)
@@ -164,37 +124,51 @@ class TestRefused:
             run(**changed)
         return str(caught.value)
 
-    @pytest.mark.parametrize("part", ["test", "tuning"])
-    def test_a_generator_trained_on_those_who_judge_or_tune(
-        self, run: Any, splits: Any, untrained: None, part: Any
-    ) -> None:
+    @pytest.mark.usefixtures("_untrained")
+    def test_a_generator_trained_on_those_who_tune(self, run: Any, splits: Any) -> None:
         """A record may list more than the training part: what a generator began from counts."""
-        strangers = splits[0].patients(part)
 
         def seen(made: Refitted) -> Refitted:
-            patients = made.record.patients | strangers
+            patients = made.record.patients | splits[0].tuning
             return replace(made, record=replace(made.record, patients=patients))
 
-        sealed = Sealed(splits[0].part(study_patches(run), "test")) if part == "test" else None
-        if sealed is None:
-            message = self.refused(run, LeakageError, refit=Generators(seen))
-            assert f"trained on {len(strangers)} of the patients who tune" in message
-        else:
-            training = splits[0].part(study_patches(run), "training")
-            made = seen(Generators()(training, training, 0, Path(), dict.fromkeys(CLASSES, 1)))
-            with pytest.raises(LeakageError, match=f"{len(strangers)} of its patients"):
-                sealed.open((made.record,), training.patients)
+        message = self.refused(run, LeakageError, refit=Generators(seen))
+        assert f"trained on {len(splits[0].tuning)} of the patients who tune" in message
 
-    def test_a_generator_that_was_not_refitted(
-        self, run: Any, patches: PatchSet, untrained: None
+    def test_a_generator_trained_on_those_who_judge(
+        self, run: Any, splits: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        scored = []
+
+        def seen(made: Refitted) -> Refitted:
+            patients = made.record.patients | splits[0].test
+            return replace(made, record=replace(made.record, patients=patients))
+
+        def noted(name: Any, arm: Any, diet: Any, *given: Any) -> Any:
+            scored.append(len(diet.test))
+            return train_and_score(name, arm, diet, *given)
+
+        monkeypatch.setattr(bench, "train_and_score", noted)
+        message = self.refused(run, LeakageError, refit=Generators(seen))
+        assert f"{len(splits[0].test)} of its patients were trained on" in message
+        assert set(scored) == {0}
+
+    def test_everybody_for_every_fold(self, run: Any, patches: PatchSet) -> None:
+        """The usual fault: one generator of the whole cohort, and honest folds after it."""
+        everybody = Generators()(patches, patches, 0, Path(), dict.fromkeys(CLASSES, 200))
+        message = self.refused(run, LeakageError, refit=lambda *_: everybody)
+        assert "other patches than the training part" in message
+
+    @pytest.mark.usefixtures("_untrained")
+    def test_a_generator_that_was_not_refitted(self, run: Any, patches: PatchSet) -> None:
         def of_everybody(made: Refitted) -> Refitted:
             return replace(made, record=replace(made.record, patches_digest=patches.digest))
 
         message = self.refused(run, LeakageError, refit=Generators(of_everybody))
         assert "other patches than the training part of this fold" in message
 
-    def test_too_few_or_strange_candidates(self, run: Any, untrained: None) -> None:
+    @pytest.mark.usefixtures("_untrained")
+    def test_too_few_or_strange_candidates(self, run: Any) -> None:
         def fewer(made: Refitted) -> Refitted:
             return replace(made, candidates=made.candidates.select(np.arange(5)))
 
@@ -217,7 +191,8 @@ class TestRefused:
         with pytest.raises(LeakageError, match="a Candidates"):
             Sealed(drawn({"cyst": 2}, 0))  # type: ignore[arg-type]
 
-    def test_splits_by_image(self, run: Any, patches: PatchSet, untrained: None) -> None:
+    @pytest.mark.usefixtures("_untrained")
+    def test_splits_by_image(self, run: Any, patches: PatchSet) -> None:
         nameless = replace(patches, patients_known=False)
         assert "of one patient" in self.refused(run, LeakageError, patches=nameless)
         with pytest.raises(LeakageError, match="of one patient"):
@@ -226,13 +201,15 @@ class TestRefused:
         with pytest.raises(LeakageError, match="two parts"):
             PatientSplit(frozenset([first, rest[0]]), frozenset(rest[1:]), frozenset([first]))
 
-    def test_a_patient_who_judges_twice(self, run: Any, splits: Any, untrained: None) -> None:
+    @pytest.mark.usefixtures("_untrained")
+    def test_a_patient_who_judges_twice(self, run: Any, splits: Any) -> None:
         assert "10 patients judge in more than one fold" in self.refused(
             run, LeakageError, splits=[splits[0], splits[0]]
         )
 
+    @pytest.mark.usefixtures("_untrained")
     def test_one_fold_and_a_class_that_lacks(
-        self, run: Any, splits: Any, patches: PatchSet, untrained: None
+        self, run: Any, splits: Any, patches: PatchSet
     ) -> None:
         assert "at least 2" in self.refused(run, CohortError, splits=splits[:1])
         gone = splits[0].test
@@ -272,20 +249,12 @@ class TestRefused:
         with pytest.raises(ValidationError):
             EvaluationSettings(**given)
 
-    def test_an_external_set_with_patients_of_the_cohort(
-        self, run: Any, patches: PatchSet, untrained: None
-    ) -> None:
+    @pytest.mark.usefixtures("_untrained")
+    def test_an_external_set_with_patients_of_the_cohort(self, run: Any, patches: PatchSet) -> None:
         same = [External("elsewhere", patches)]
         assert "20 of its patients are in the cohort" in self.refused(
             run, LeakageError, external=same
         )
-
-
-def study_patches(run: Any) -> PatchSet:
-    """The cohort that ``run`` was made with."""
-    cells = dict(zip(run.__code__.co_freevars, run.__closure__, strict=True))
-    found: PatchSet = cells["patches"].cell_contents
-    return found
 
 
 def sealed_public(sealed: Sealed) -> list[tuple[str, Any]]:
@@ -326,7 +295,7 @@ class TestProtocol:
         ]
         tested = splits[0].part(patches, "test")
         assert {count for _, count, _ in seen[3:]} == {0, len(tested), 60 - len(tested)}
-        for (training, tuning, _, _), split in zip(generators.trained_on, splits, strict=True):
+        for (training, tuning), split in zip(generators.trained_on, splits, strict=True):
             assert set(training.patients) == split.training
             assert set(tuning.patients) == split.tuning
         names = {name for _, name in found.scores}
@@ -337,28 +306,41 @@ class TestProtocol:
                 assert set(each.test.patients) == splits[each.fold].test
                 assert set(each.tuning.patients) == splits[each.fold].tuning
 
+    @pytest.mark.parametrize("wanted", [0.0, 0.5, 2.0])
     def test_the_dose_is_what_the_tuning_part_chose(
-        self, run: Any, monkeypatch: pytest.MonkeyPatch
+        self, run: Any, splits: Any, monkeypatch: pytest.MonkeyPatch, wanted: float
     ) -> None:
-        """The figure that chooses is rigged; the mixed arms follow, at 0 as their baseline."""
-        fed: list[tuple[str, int, float]] = []
+        """Scores of the tuning part are rigged in favour of one dose; the arms follow."""
+        fed: dict[str, tuple[int, float]] = {}
+        doses = iter([0.0, 0.5, 2.0] * 2)
 
-        def counted(name: Any, arm: Any, diet: Any, settings: Any, *given: Any) -> Any:
-            if len(diet.test):
-                fed.append((arm.name, len(diet.synthetic), settings.synthetic_share))
-            return train_and_score(name, arm, diet, settings, *given)
+        def rigged(_: Any, arm: Any, diet: Any, settings: Any, *__: Any) -> Scores:
+            chosen = not len(diet.test) and next(doses) == wanted
+            if len(diet.test) == len(splits[0].test) * 3:
+                fed[arm.name] = len(diet.synthetic), settings.synthetic_share
+            right = np.eye(3)[diet.tuning_labels]
+            tuning = right if chosen else np.roll(right, 1, axis=1)
+            return Scores(tuning, np.full((len(diet.test), 3), 1 / 3))
 
-        for wanted, synthetic in ((2.0, 2), (0.0, 0)):
-            fed.clear()
-            rigged = iter([0.5, 0.6, 0.9] * 2 if wanted else [0.9, 0.6, 0.5] * 2)
-            with monkeypatch.context() as patched:
-                patched.setattr(bench, "train_and_score", counted)
-                patched.setattr("medaug.evaluation.nested.macro_auc", lambda *_: next(rigged))
-                patched.setattr("medaug.evaluation.nested._tuned", lambda run: run.seed)
-                found = run(folder=Path("/nonexistent"))
-            assert [choice.dose for choice in found.choices] == [wanted, wanted]
-            counts = {name: (count, share) for name, count, share in fed}
-            assert ("real+classical+gan" in counts) == bool(synthetic)
+        monkeypatch.setattr(bench, "train_and_score", rigged)
+        found = run()
+        assert [choice.dose for choice in found.choices] == [wanted, wanted]
+        real = 3 * len(splits[0].training)
+        if wanted:
+            count, share = fed["real+classical+gan"]
+            assert count == pytest.approx(wanted * real, abs=3)
+            assert share == pytest.approx(wanted / (1 + wanted), abs=0.05)
+            assert fed["real+gan"] == (count, share)
+        else:
+            # Dose 0 is the arm without: it was trained once, and is both.
+            assert "real+classical+gan" not in fed
+            key = "frid-adar-2018"
+            for mixed, plain in (("real+gan", "real"), ("real+classical+gan", "real+classical")):
+                for one, other in zip(
+                    found.scores[key, mixed], found.scores[key, plain], strict=True
+                ):
+                    assert np.array_equal(one.test.probabilities, other.test.probabilities)
+        assert fed["gan"][0] == real
 
     def test_the_best_policy_is_that_of_the_tuning_part(self, run: Any) -> None:
         found = run()
@@ -448,8 +430,6 @@ class TestDocument:
         class Choosy(Generators):
             def __call__(self, training: PatchSet, *given: Any) -> Refitted:
                 if len(set(training.patients)) < 6:
-                    from medaug.errors import Fault
-
                     raise CohortError(Fault("class 'cyst'", "too few"))
                 return super().__call__(training, *given)
 
