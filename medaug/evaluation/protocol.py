@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
+from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.classical import Limits
-from medaug.evaluation.comparison import Comparison, Word, compare, overall
+from medaug.evaluation.comparison import Comparison, Word, overall
 from medaug.evaluation.dose_curve import DosePoint, arms_at, curve_of, different_at
+from medaug.evaluation.fold_scores import FoldScores, Scored
+from medaug.evaluation.judging import ArmResult, judge
 from medaug.evaluation.policies import REFINED, SYNTHETIC, Arm
 from medaug.evaluation.refusals import refuse_doses, refuse_leaks, refuse_misfits
 from medaug.evaluation.released import labels_among, lacking, trainable
@@ -28,14 +31,6 @@ from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.search import Found, refuse_without_optuna, search_each
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
-from medaug.evaluation.statistics import (
-    Interval,
-    Replicates,
-    Spread,
-    decide,
-    patient_weights,
-    replicate,
-)
 from medaug.evaluation.training import Diet, Scores, train_and_score
 from medaug.progress import Progress, Silent
 
@@ -43,38 +38,6 @@ RECIPE = 2
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
 
 Trainings = dict[tuple[ClassifierName, str], list[Scores]]
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """Figures of one arm with one classifier; ``per_class`` maps class to figure to interval."""
-
-    classifier: str
-    arm: str
-    auc: Interval
-    balanced_accuracy: Interval
-    per_class: dict[str, dict[str, Interval]]
-    per_seed: tuple[float, ...]
-
-    @property
-    def figures(self) -> tuple[Interval, ...]:
-        """Every interval shown of this arm."""
-        by_class = [each for figures in self.per_class.values() for each in figures.values()]
-        return (self.auc, self.balanced_accuracy, *by_class)
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "arm": self.arm,
-            "classifier": self.classifier,
-            "auc": self.auc.document(),
-            "balanced_accuracy": self.balanced_accuracy.document(),
-            "per_class": {
-                label: {name: interval.document() for name, interval in figures.items()}
-                for label, figures in self.per_class.items()
-            },
-            "per_seed": list(self.per_seed),
-        }
 
 
 @dataclass(frozen=True)
@@ -174,7 +137,7 @@ def evaluate(
     def train(arms: Sequence[Arm], settings: EvaluationSettings = settings) -> Trainings:
         return _train_all(arms, diet, digests, releases, settings, seed, device, store, progress)
 
-    def judge(trainings: Trainings) -> Evaluation:
+    def judged(trainings: Trainings) -> Evaluation:
         return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
 
     trainings = train(arms)
@@ -183,11 +146,11 @@ def evaluate(
     for winner in found:
         alone = settings.model_copy(update={"classifiers": (winner.classifier,)})
         trainings |= train([Arm("real+searched", found=winner.policy)], alone)
-    evaluation = replace(judge(trainings), searches=found)
+    evaluation = replace(judged(trainings), searches=found)
     if not settings.dose_curve:
         return evaluation
     further = train(arms_at(arms, settings.dose_curve))
-    rows = (*evaluation.arms, *(judge(further).arms if further else ()))
+    rows = (*evaluation.arms, *(judged(further).arms if further else ()))
     points = curve_of(
         arms,
         settings.dose_curve,
@@ -213,7 +176,7 @@ def _diet(
     training: PatchSet,
     tuning: PatchSet,
     test: PatchSet,
-    release: Release,
+    release: Release | Candidates,
     window: Window,
     refined: Release | None = None,
 ) -> Diet:
@@ -311,24 +274,15 @@ def _judge(
 ) -> Evaluation:
     """From scores to the verdict."""
     rng = np.random.default_rng(int(digest_of("bootstrap", seed)[:15], 16))
-    weights = patient_weights(test.patient_index, test.labels, settings.bootstrap, rng)
-    results = []
-    spreads: dict[tuple[str, str], Spread] = {}
-    for (classifier, arm), of_seeds in trainings.items():
-        scores = np.stack([each.test for each in of_seeds])
-        decided = np.stack([decide(each.test, each.tuning, tuning.labels) for each in of_seeds])
-        replicates = replicate(scores, decided, test.labels, weights)
-        spreads[classifier, arm] = Spread.of(replicates.macro_auc)
-        results.append(
-            _arm_result(classifier, arm, replicates, test.classes, settings.confidence, rng)
-        )
-    comparisons = compare(spreads, settings.confidence, rng)
+    scores = {key: _as_one_fold(runs, test, tuning) for key, runs in trainings.items()}
+    judged = judge(scores, test.classes, settings.bootstrap, settings.confidence, rng)
+    results, comparisons = judged.arms, judged.comparisons
     sentence = verdict_sentence(comparisons, test, settings)
     figures = [figure for result in results for figure in result.figures]
     return Evaluation(
         test=_counts(test),
         settings=settings,
-        arms=tuple(results),
+        arms=results,
         left_out=left_out,
         comparisons=comparisons,
         verdict=Verdict(overall(comparisons), sentence),
@@ -337,32 +291,17 @@ def _judge(
     )
 
 
-def _arm_result(
-    classifier: str,
-    arm: str,
-    replicates: Replicates,
-    classes: tuple[str, ...],
-    confidence: float,
-    rng: np.random.Generator,
-) -> ArmResult:
-    def interval(figures: np.ndarray[Any, np.dtype[np.float64]]) -> Interval:
-        spread = Spread.of(figures)
-        return spread.interval(spread.draws(rng), confidence)
+def _as_one_fold(
+    trainings: Sequence[Scores], test: PatchSet, tuning: PatchSet
+) -> tuple[FoldScores, ...]:
+    """A single split is one fold."""
 
-    return ArmResult(
-        classifier=classifier,
-        arm=arm,
-        auc=interval(replicates.macro_auc),
-        balanced_accuracy=interval(replicates.balanced_accuracy),
-        per_class={
-            label: {
-                "sensitivity": interval(replicates.sensitivity[:, :, at]),
-                "specificity": interval(replicates.specificity[:, :, at]),
-                "auc": interval(replicates.auc[:, :, at]),
-            }
-            for at, label in enumerate(classes)
-        },
-        per_seed=tuple(float(value) for value in replicates.macro_auc[0]),
+    def scored(probabilities: NDArray[np.float64], patches: PatchSet) -> Scored:
+        return Scored(probabilities.astype(np.float32), patches.labels, tuple(patches.patients))
+
+    return tuple(
+        FoldScores(0, seed, scored(each.test, test), scored(each.tuning, tuning))
+        for seed, each in enumerate(trainings)
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug.domain import PatchSet, Release
+from medaug.domain import Candidates, PatchSet, Release
 from medaug.evaluation.policies import Arm, arms_of
 from medaug.evaluation.settings import EvaluationSettings
 
@@ -24,7 +24,7 @@ def lacking(release: Release, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in classes if not counts.get(label))
 
 
-def labels_among(release: Release, classes: Sequence[str]) -> NDArray[np.int64]:
+def labels_among(release: Release | Candidates, classes: Sequence[str]) -> NDArray[np.int64]:
     """(sample,) the labels of ``release`` as an index into ``classes``, which hold all of its."""
     position = np.array([classes.index(label) for label in release.classes], dtype=np.int64)
     return position[release.labels]

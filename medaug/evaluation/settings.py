@@ -1,9 +1,9 @@
 """What an evaluation may be told; the comparison that decides is fixed in `comparison`."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
 ChosenArm = Literal[
@@ -111,6 +111,34 @@ class EvaluationSettings(BaseModel):
     fidelity: FidelitySettings = Field(
         FidelitySettings(), description="how alike synthetic and real patches are"
     )
+    folds: int = Field(
+        0,
+        ge=0,
+        le=20,
+        description="folds of a cross-validation in which the generator is refitted, beside the "
+        "verdict on the release itself; 0: none, since every fold takes as long as training the "
+        "generator did",
+    )
+    tuning_share: float = Field(
+        0.25, gt=0, lt=1, description="of the patients who do not judge in a fold, share that tunes"
+    )
+    doses: tuple[float, ...] = Field(
+        (0, 0.5, 1, 2, 5, 10),
+        min_length=1,
+        description="synthetic patches per real one of each class; the tuning part of a fold "
+        "chooses",
+    )
+    learning_curve: tuple[float, ...] = Field(
+        (),
+        description="shares of the training patients, such as [0.1, 0.25, 0.5, 1]: what synthetic "
+        "patches are worth with fewer patients; every share and fold trains a generator of its own",
+    )
+    table: Literal["none", "frid-adar-2018"] = Field(
+        "none",
+        description="frid-adar-2018: instead of the arms, their sweep over classical and then over "
+        "synthetic doses in every fold",
+    )
+    quick: bool = Field(False, description="a smaller protocol for a first look; --quick sets it")
 
     @field_validator("classifiers")
     @classmethod
@@ -139,6 +167,40 @@ class EvaluationSettings(BaseModel):
         """Synthetic patches shown for each real one, of each class in the mixed arms."""
         usual = self.synthetic_share / (1 - self.synthetic_share)
         return tuple(self.dose.get(label, usual) for label in classes)
+
+    @field_validator("doses", "learning_curve")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)) or (value and value[0] < 0):
+            raise ValueError("rising figures, each once, none negative")
+        return value
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> Self:
+        if self.folds == 1:
+            raise ValueError("folds: 0 for none, or 2 and more")
+        if self.doses[-1] == 0:
+            raise ValueError("doses: at least one above 0")
+        if not self.folds and (self.learning_curve or self.table != "none"):
+            raise ValueError("learning_curve and table refit the generator and need folds")
+        if self.learning_curve and not 0 < self.learning_curve[0] < self.learning_curve[-1] <= 1:
+            raise ValueError("learning_curve: two or more shares above 0, at most 1")
+        return self
+
+    def as_asked(self) -> Self:
+        """These settings, or with ``quick`` smaller ones; nothing becomes larger."""
+        if not self.quick:
+            return self
+        smaller = {
+            "classifiers": self.classifiers[:1],
+            "seeds": 2,
+            "steps": min(self.steps, 150),
+            "bootstrap": min(self.bootstrap, 1000),
+            "folds": min(self.folds, 3),
+            "doses": tuple(dose for dose in self.doses if dose in (0, 1)) or self.doses[:2],
+            "learning_curve": (),
+        }
+        return self.model_copy(update=smaller)
 
     @property
     def synthetic_per_batch(self) -> int:

@@ -160,6 +160,9 @@ def _layout(images: Tensor) -> torch.memory_format:
 def _score(network: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float64]:
     """Probabilities (patch, class); float64, so that confident scores do not tie at 1."""
     network.eval()
+    if not len(images):
+        # Not every network takes a batch of none; what chooses has nothing else to score.
+        return _score(network, images.new_zeros((1, *images.shape[1:])), device)[:0]
     layout = _layout(images)
     parts = [
         network(part.to(device, memory_format=layout)).double().cpu()
