@@ -76,7 +76,8 @@ class EvaluationSettings(BaseModel):
     arms: tuple[ChosenArm, ...] = Field(
         ("real", "real+classical", "real+gan", "real+classical+gan", "gan"),
         description="what classifiers are trained on; real+classical and real+classical+gan must "
-        "be among them",
+        "be among them; each arm more costs as much as each of these. real+classical+refined is "
+        "trained where `evaluate` is handed a second release, which a pipeline does not have",
     )
     randaugment: RandAugmentSettings = Field(
         RandAugmentSettings(), description="of the arm real+randaugment"
