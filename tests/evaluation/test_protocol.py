@@ -191,7 +191,7 @@ class TestAwake:
         return value
 
     def test_an_informative_release_helps_few_patients(self, study: MakeStudy) -> None:
-        cohort = study(sizes=(6, 30, 90), contrast=45.0)
+        cohort = study(sizes=(6, 30, 90), contrast=90.0)
         found = run(cohort, self.SETTINGS)
         (gain,) = [each for each in found.comparisons if each.arm == "real+gan"]
         assert gain.baseline == "real"
