@@ -223,7 +223,10 @@ def _protocol(
         ),
     ]
     if settings.quick:
-        sentences.append("Quick: fewer classifiers, seeds, steps, folds and doses than were set.")
+        sentences.append(
+            "Quick: fewer classifiers, seeds, steps, folds and doses than were set, and generators "
+            "that were trained for a shorter time than the released one."
+        )
     if external:
         names = ", ".join(one.name for one in external)
         sentences.append(

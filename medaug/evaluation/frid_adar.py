@@ -276,6 +276,9 @@ def _document(
         "comparisons": [each.document() for each in judged.comparisons],
         "verdict": _verdict(judged.comparisons[0], patches, len(chosen), settings, phantom),
         "protocol": _sentences(settings, phantom),
+        "caveats": ["Quick: fewer seeds, steps, folds and doses, and generators trained for less."]
+        if settings.quick
+        else [],
     }
 
 
