@@ -44,7 +44,7 @@ def at_dose(
         diet, synthetic=diet.synthetic[chosen], synthetic_labels=diet.synthetic_labels[chosen]
     )
     mixed = share(dose, settings.batch) / settings.batch
-    return smaller, settings.model_copy(update={"synthetic_share": mixed})
+    return smaller, settings.model_copy(update={"synthetic_share": mixed, "dose": {}})
 
 
 def best(reached: Mapping[float, float]) -> float:

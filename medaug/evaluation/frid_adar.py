@@ -35,7 +35,7 @@ from medaug.domain import (
     digest_of,
 )
 from medaug.evaluation.bench import Bench, Job, Table, fold_scores
-from medaug.evaluation.classical import augment, draw
+from medaug.evaluation.classical import ON_UNKNOWN, Limits, augment, draw
 from medaug.evaluation.comparison import Comparison
 from medaug.evaluation.doses import at_dose, best
 from medaug.evaluation.fold_scores import FoldScores
@@ -162,7 +162,12 @@ class _Filling:
         seed = int(digest_of("copies", bench.seed, fold)[:15], 16)
         generator = torch.Generator().manual_seed(seed)
         return cls(
-            bench, fold, [altered_once(table.diet.real, generator) for _ in range(COPIES[-1])]
+            bench,
+            fold,
+            [
+                altered_once(table.diet.real, generator, table.diet.limits)
+                for _ in range(COPIES[-1])
+            ],
         )
 
     def choose(self, table: Table) -> Chosen:
@@ -196,7 +201,7 @@ class _Filling:
         if dose:
             diet, _ = at_dose(diet, settings, dose)
             share = dose / (1 + copies + dose)
-            settings = settings.model_copy(update={"synthetic_share": share})
+            settings = settings.model_copy(update={"synthetic_share": share, "dose": {}})
         filled = replace(
             diet,
             real=torch.cat([diet.real, *self.altered[:copies]]),
@@ -205,9 +210,9 @@ class _Filling:
         return filled, settings
 
 
-def altered_once(images: Tensor, generator: torch.Generator) -> Tensor:
+def altered_once(images: Tensor, generator: torch.Generator, limits: Limits = ON_UNKNOWN) -> Tensor:
     """Every patch once, flipped, turned, zoomed, shifted and so on at random."""
-    return augment(images, draw(images.shape, generator))
+    return augment(images, draw(images.shape, generator, limits))
 
 
 def rates(runs: Sequence[FoldScores], weights: Floats, number: dict[PatientKey, int]) -> Floats:

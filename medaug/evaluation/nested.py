@@ -39,7 +39,7 @@ from medaug.evaluation.curve import Shares, subset
 from medaug.evaluation.doses import at_dose, best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.pace import Pace
-from medaug.evaluation.policies import ARMS, Arm
+from medaug.evaluation.policies import ARMS, Arm, arms_of
 from medaug.evaluation.protocol import _device
 from medaug.evaluation.refits import Refit, Refitted, refuse_unfit, wanted_for
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
@@ -146,7 +146,8 @@ def cross_validate(
         refuse_external(patches, one)
     seeds, classifiers = settings.seeds, len(settings.classifiers)
     curved = 2 * len(settings.learning_curve) * seeds
-    trainings = classifiers * (len(settings.doses) + len(ARMS) * seeds + curved)
+    arms = len(_arms(settings))
+    trainings = classifiers * (len(settings.doses) + arms * seeds + curved)
     generators = 1 + sum(share < 1 for share in settings.learning_curve)
     pace = Pace(
         progress or Silent(), len(splits) * generators, len(splits) * trainings * settings.steps
@@ -238,7 +239,8 @@ class _Fold:
     ) -> Choice:
         """Every arm with every seed; then the policies that their tuning scores choose."""
         runs: dict[str, list[tuple[FoldScores, ...]]] = {}
-        for arm in ARMS:
+        arms = _arms(self.bench.settings)
+        for arm in arms:
             runs[arm.name] = [
                 self._trained(choice, arm, choice.dose, table, run)
                 for run in range(self.bench.settings.seeds)
@@ -247,8 +249,8 @@ class _Fold:
             name: float(np.mean([_tuned(of_sets[0]) for of_sets in each]))
             for name, each in runs.items()
         }
-        plain = {arm.name: tuned[arm.name] for arm in ARMS if arm.real and not arm.synthetic}
-        mixed = {arm.name: tuned[arm.name] for arm in ARMS if arm.real and arm.synthetic}
+        plain = {arm.name: tuned[arm.name] for arm in arms if arm.real and not arm.synthetic}
+        mixed = {arm.name: tuned[arm.name] for arm in arms if arm.real and arm.synthetic}
         choice = replace(
             choice,
             without=max(plain, key=lambda name: plain[name]),
@@ -300,6 +302,11 @@ class _Fold:
         purpose = "test" if share is None else f"share_{round(100 * share)}"
         job = Job(self.number, choice.classifier, arm, purpose, run)
         return fold_scores(job, table, self.bench.train(job, table, diet, settings, dealt))
+
+
+def _arms(settings: EvaluationSettings) -> tuple[Arm, ...]:
+    """The arms asked for; a generator of simulate-and-refine is not refitted beside the other."""
+    return tuple(arm for arm in arms_of(settings) if not arm.refined)
 
 
 def _tuned(run: FoldScores) -> float:

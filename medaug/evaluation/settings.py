@@ -1,10 +1,24 @@
 """What an evaluation may be told; the comparison that decides is fixed in `comparison`."""
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
+ChosenArm = Literal[
+    "real",
+    "real+classical",
+    "real+randaugment",
+    "real+trivialaugment",
+    "real+gan",
+    "real+classical+gan",
+    "real+classical+refined",
+    "gan",
+]
+ArmName = Literal[ChosenArm, "real+searched"]
+NEEDED: tuple[ChosenArm, ...] = ("real+classical", "real+classical+gan")
+"""The arms of the main comparison."""
 
 
 class FidelitySettings(BaseModel):
@@ -28,6 +42,26 @@ class FidelitySettings(BaseModel):
     most: int = Field(500, ge=20, description="patches in a sample at most, for time's sake")
 
 
+class RandAugmentSettings(BaseModel):
+    """The two numbers of RandAugment (Cubuk et al. 2020)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n: int = Field(2, ge=1, le=8, description="operations for each patch")
+    m: int = Field(5, ge=0, le=10, description="their magnitude; at 10 each is at its limit")
+
+
+class SearchSettings(BaseModel):
+    """A search for a policy, on tuning patients alone; it becomes an arm, real+searched."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(
+        0, ge=0, description="policies tried for each classifier; 0 searches for none"
+    )
+    seeds: int = Field(1, ge=1, description="trainings of every policy tried")
+
+
 class EvaluationSettings(BaseModel):
     """How the arms are trained and how their scores are compared."""
 
@@ -38,6 +72,14 @@ class EvaluationSettings(BaseModel):
         min_length=1,
         description="frid-adar-2018: their CNN; resnet-10-narrow: MONAI's ResNet, one block a "
         "stage, 16 to 128 channels",
+    )
+    arms: tuple[ChosenArm, ...] = Field(
+        ("real", "real+classical", "real+gan", "real+classical+gan", "gan"),
+        description="what classifiers are trained on; real+classical and real+classical+gan must "
+        "be among them",
+    )
+    randaugment: RandAugmentSettings = Field(
+        RandAugmentSettings(), description="of the arm real+randaugment"
     )
     seeds: int = Field(
         3,
@@ -52,6 +94,17 @@ class EvaluationSettings(BaseModel):
     synthetic_share: float = Field(
         0.3, gt=0, lt=1, description="share of each batch that is synthetic in the real+gan arms"
     )
+    dose: dict[str, Annotated[float, Field(ge=0, le=100)]] = Field(
+        {},
+        description="synthetic patches shown for each real one, class by class; a class that is "
+        "not named follows from synthetic_share",
+    )
+    dose_curve: tuple[Annotated[float, Field(ge=0, le=100)], ...] = Field(
+        (),
+        description="doses at which the arms that mix real and synthetic patches are trained once "
+        "more, for a curve: [0, 0.5, 1, 2, 5, 10]; nothing is chosen by it",
+    )
+    search: SearchSettings = Field(SearchSettings(), description="a policy found by search")
     bootstrap: int = Field(2000, ge=500, description="replicates: cohorts of resampled patients")
     confidence: float = Field(0.95, ge=0.5, lt=1, description="of intervals and verdicts")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where networks train")
@@ -93,6 +146,27 @@ class EvaluationSettings(BaseModel):
         if len(set(value)) < len(value):
             raise ValueError("each classifier once")
         return value
+
+    @field_validator("arms")
+    @classmethod
+    def _main_comparison(cls, value: tuple[ChosenArm, ...]) -> tuple[ChosenArm, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("each arm once")
+        if missing := [name for name in NEEDED if name not in value]:
+            raise ValueError(f"the main comparison needs {' and '.join(missing)} too")
+        return value
+
+    @field_validator("dose_curve")
+    @classmethod
+    def _curve_rises(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if list(value) != sorted(set(value)):
+            raise ValueError("rising doses, each once")
+        return value
+
+    def dose_of(self, classes: Sequence[str]) -> tuple[float, ...]:
+        """Synthetic patches shown for each real one, of each class in the mixed arms."""
+        usual = self.synthetic_share / (1 - self.synthetic_share)
+        return tuple(self.dose.get(label, usual) for label in classes)
 
     @field_validator("doses", "learning_curve")
     @classmethod

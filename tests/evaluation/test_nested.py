@@ -23,7 +23,7 @@ from medaug.errors import CohortError, Fault, InputError, LeakageError
 from medaug.evaluation import bench, crossed
 from medaug.evaluation.bench import External
 from medaug.evaluation.nested import WITH, WITHOUT, Nested, cross_validate
-from medaug.evaluation.policies import ARMS
+from medaug.evaluation.policies import arms_of
 from medaug.evaluation.refits import Refitted
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.training import Scores, train_and_score
@@ -299,7 +299,7 @@ class TestProtocol:
             assert set(training.patients) == split.training
             assert set(tuning.patients) == split.tuning
         names = {name for _, name in found.scores}
-        assert names == {*(arm.name for arm in ARMS), WITH, WITHOUT}
+        assert names == {*(arm.name for arm in arms_of(EvaluationSettings())), WITH, WITHOUT}
         for runs in found.scores.values():
             assert [(each.fold, each.seed) for each in runs] == [(0, 0), (0, 1), (1, 0), (1, 1)]
             for each in runs:
