@@ -384,7 +384,7 @@ class TestProtocol:
         scores = len(list((tmp_path / "whole").rglob("*.npz")))
         assert len(trained) == scores
         assert listener.done == listener.total
-        assert any("fold 2, frid-adar-2018, real+gan" in note for note in listener.notes)
+        assert any("fold 2, frid-adar-2018, gan, dose 1.0, seed 2" in note for note in listener.notes)
         assert any("min left" in note for note in listener.notes)
         assert resumed.choices == whole.choices
         for key, runs in whole.scores.items():
