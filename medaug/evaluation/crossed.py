@@ -94,6 +94,13 @@ def _verdict(
     found: Nested,
     settings: EvaluationSettings,
 ) -> Verdict:
+    if not any(choice.dose for choice in found.choices):
+        sentence = (
+            "No evidence that synthetic patches of refitted generators help on top of classical "
+            "augmentation: in every fold the tuning part chose none of them, so that the arms of "
+            "the comparison are the same trainings."
+        )
+        return Verdict("no evidence", sentence)
     main = [each for each in comparisons if each.is_main]
     word = overall(main)
     opening = {
