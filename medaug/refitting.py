@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Generator = TrainedGenerator | RefinedGenerator
 
 _AT_ONCE = 256
+QUICK_IMAGES = 8000
+"""Real patches that a fold's generator is shown at most, where the evaluation is to be quick."""
 
 
 def cross_validated(
@@ -105,10 +107,15 @@ def _retrained(
     from medaug.generators.training import train_generator
 
     settings = config.generator
+    assert isinstance(settings, GeneratorSettings | RefinerSettings)  # as the configuration asks
+    if config.evaluation.quick:
+        settings = settings.model_copy(update={"images": min(settings.images, QUICK_IMAGES)})
+    # Other settings or patients are another generator: what stands there is not to be mixed up.
+    parts = [training.digest, tuning.digest, settings.recipe(), seed]
+    folder = folder.with_name(f"{folder.name}_{digest_of(*parts)[:12]}")
     if isinstance(settings, RefinerSettings):
         render = renderer(training, settings)
         return train_refiner(training, settings, seed, folder, render, progress)
-    assert isinstance(settings, GeneratorSettings)  # the configuration refuses the others
     judge = Tuning(tuning, distances(tuning, Window(*settings.window)))
     return train_generator(training, settings, seed, folder, progress, tuning=judge)
 

@@ -129,7 +129,7 @@ class Bench:
         what = [RECIPE, torch.__version__, self.device.type, name, list(dealt), own_seed]
         digest = digest_of(*table.digests, recipe, what, repr(job.arm))
         note = f"fold {job.fold + 1}, {job.classifier}, {job.arm.name}"
-        note += f", dose {dealt[-1]}" if dealt else ""
+        note += f", {' '.join(map(str, dealt))}" if dealt else ""
         note += f", seed {job.run + 1}"
         store = ScoreStore(None if self.folder is None else self.folder / f"fold_{job.fold}")
         scores = store.load(name, digest)

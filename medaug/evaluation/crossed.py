@@ -94,6 +94,13 @@ def _verdict(
     found: Nested,
     settings: EvaluationSettings,
 ) -> Verdict:
+    if not any(choice.dose for choice in found.choices):
+        sentence = (
+            "No evidence that synthetic patches of refitted generators help on top of classical "
+            "augmentation: in every fold the tuning part chose none of them, so that the arms of "
+            "the comparison are the same trainings."
+        )
+        return Verdict("no evidence", sentence)
     main = [each for each in comparisons if each.is_main]
     word = overall(main)
     opening = {
@@ -223,7 +230,10 @@ def _protocol(
         ),
     ]
     if settings.quick:
-        sentences.append("Quick: fewer classifiers, seeds, steps, folds and doses than were set.")
+        sentences.append(
+            "Quick: fewer classifiers, seeds, steps, folds and doses than were set, and generators "
+            "that were trained for a shorter time than the released one."
+        )
     if external:
         names = ", ".join(one.name for one in external)
         sentences.append(

@@ -193,7 +193,7 @@ class _Filling:
         diet, settings = self._filled(table.diet, copies, dose)
         arm = next(each for each in ARMS if each.name == ("real+gan" if dose else "real"))
         job = Job(self.fold, CLASSIFIER, arm, purpose, run)
-        return job, self.bench.train(job, table, diet, settings, ("copies", copies, dose))
+        return job, self.bench.train(job, table, diet, settings, ("copies", copies, "dose", dose))
 
     def _filled(self, diet: Diet, copies: int, dose: float) -> tuple[Diet, EvaluationSettings]:
         """The training set of one step of a sweep; every patch of a class has the same chance."""
@@ -279,14 +279,27 @@ def _document(
         },
         "choices": [each.document() for each in chosen],
         "comparisons": [each.document() for each in judged.comparisons],
-        "verdict": _verdict(judged.comparisons[0], patches, len(chosen), settings, phantom),
+        "verdict": _verdict(judged.comparisons[0], patches, chosen, settings, phantom),
         "protocol": _sentences(settings, phantom),
+        "caveats": ["Quick: fewer seeds, steps, folds and doses, and generators trained for less."]
+        if settings.quick
+        else [],
     }
 
 
 def _verdict(
-    found: Comparison, patches: PatchSet, folds: int, settings: EvaluationSettings, phantom: bool
+    found: Comparison,
+    patches: PatchSet,
+    chosen: Sequence[Chosen],
+    settings: EvaluationSettings,
+    phantom: bool,
 ) -> dict[str, str]:
+    if not any(best(each.synthetic) for each in chosen):
+        sentence = (
+            "No evidence that synthetic patches help beside the best number of classical copies: "
+            "in every fold the tuning part chose none of them, and the rows are the same trainings."
+        )
+        return {"word": "no evidence", "sentence": sentence}
     opening = {
         "helps": "Synthetic patches help beside the best number of classical copies",
         "hurts": "Synthetic patches hurt beside the best number of classical copies",
@@ -300,7 +313,7 @@ def _verdict(
     patients = f"{len(patches.patient_order)} {'phantom ' if phantom else ''}patients"
     sentence = (
         f"{opening}: the macro AUC changed by {value} points ({100 * settings.confidence:g} % "
-        f"interval {low} to {high}, p = {found.p_holm:.3f}; {settings.seeds} seeds x {folds} "
+        f"interval {low} to {high}, p = {found.p_holm:.3f}; {settings.seeds} seeds x {len(chosen)} "
         f"folds, {patients})"
     )
     if found.verdict == "no evidence":

@@ -230,7 +230,7 @@ class _Fold:
         for dose in settings.doses:
             job = Job(self.number, classifier, mixed if dose else plain, "choice", 0)
             diet, own = at_dose(table.diet, settings, dose) if dose else (table.diet, settings)
-            scores = self.bench.train(job, table, diet, own, (dose,))
+            scores = self.bench.train(job, table, diet, own, ("dose", dose))
             reached[dose] = macro_auc(scores.tuning, table.tuning.labels)
         return Choice(self.number, classifier, reached, best(reached))
 
@@ -291,14 +291,15 @@ class _Fold:
         share: float | None = None,
     ) -> tuple[FoldScores, ...]:
         """One training, on the dose that was chosen; of dose 0 that of the arm without."""
-        settings, diet, dealt = self.bench.settings, table.diet, list[float]()
+        settings, diet, dealt = self.bench.settings, table.diet, list[str | float]()
         if arm.synthetic and arm.real and dose == 0:
             arm = next(
                 other for other in ARMS if replace(arm, synthetic=False, name=other.name) == other
             )
         elif arm.synthetic:
-            dealt = [dose if arm.real else ALONE_DOSE]
-            diet, settings = at_dose(diet, settings, dealt[0])
+            dose = dose if arm.real else ALONE_DOSE
+            dealt = ["dose", dose]
+            diet, settings = at_dose(diet, settings, dose)
         purpose = "test" if share is None else f"share_{round(100 * share)}"
         job = Job(self.number, choice.classifier, arm, purpose, run)
         return fold_scores(job, table, self.bench.train(job, table, diet, settings, dealt))

@@ -384,7 +384,9 @@ class TestProtocol:
         scores = len(list((tmp_path / "whole").rglob("*.npz")))
         assert len(trained) == scores
         assert listener.done == listener.total
-        assert any("fold 2, frid-adar-2018, gan" in note for note in listener.notes)
+        assert any(
+            "fold 2, frid-adar-2018, gan, dose 1.0, seed 2" in note for note in listener.notes
+        )
         assert any("min left" in note for note in listener.notes)
         assert resumed.choices == whole.choices
         for key, runs in whole.scores.items():
@@ -411,7 +413,10 @@ class TestDocument:
         assert [row["dose"] for row in document["doses"]["frid-adar-2018"]] == [0, 0.5, 2]
         assert sum(row["chosen"] for row in document["doses"]["frid-adar-2018"]) == 2
         assert document["verdict"]["word"] in ("helps", "hurts", "no evidence")
-        assert "2 seeds x 2 folds, 20 patients" in document["verdict"]["sentence"]
+        for dose, words in ((2.0, "2 seeds x 2 folds, 20 patients"), (0.0, "chose none of them")):
+            choices = tuple(replace(each, dose=dose) for each in found.choices)
+            said = crossed.document(replace(found, choices=choices), patches, own, 0, outside)
+            assert words in said["verdict"]["sentence"]
         (site,) = document["external"]
         assert site["test"] == {"patients": 10, "patches": 30, "patients_known": True}
         assert {arm["arm"] for arm in site["arms"]} == {arm["arm"] for arm in document["arms"]}
