@@ -47,7 +47,11 @@ MAIN: Pair = ("real+classical+gan", "real+classical")
 PAIRS: tuple[Pair, ...] = (
     MAIN,
     ("real+classical", "real"),
+    ("real+randaugment", "real"),
+    ("real+trivialaugment", "real"),
     ("real+gan", "real"),
+    ("real+classical+refined", "real+classical"),
+    ("real+searched", "real+classical"),
     ("gan", "real"),
 )
 """(arm, baseline), in the order of the report."""

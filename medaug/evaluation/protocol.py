@@ -6,8 +6,9 @@ judge is refused before anything is trained (`refusals`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
+from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
 from medaug.errors import Fault, SettingsError
+from medaug.evaluation.classical import Limits
 from medaug.evaluation.comparison import Comparison, Word, overall
+from medaug.evaluation.dose_curve import DosePoint, arms_at, curve_of, different_at
 from medaug.evaluation.fold_scores import FoldScores, Scored
 from medaug.evaluation.judging import ArmResult, judge
-from medaug.evaluation.policies import Arm, ArmName
-from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
+from medaug.evaluation.policies import REFINED, SYNTHETIC, Arm
+from medaug.evaluation.refusals import refuse_doses, refuse_leaks, refuse_misfits
 from medaug.evaluation.released import labels_among, lacking, trainable
 from medaug.evaluation.scores import ScoreStore
+from medaug.evaluation.search import Found, refuse_without_optuna, search_each
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
 from medaug.evaluation.training import Diet, Scores, train_and_score
 from medaug.progress import Progress, Silent
 
-RECIPE = 1
+RECIPE = 2
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
 
-Trainings = dict[tuple[ClassifierName, ArmName], list[Scores]]
+Trainings = dict[tuple[ClassifierName, str], list[Scores]]
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Evaluation:
     """The outcome.
 
     ``test`` counts patients and patches; ``left_out`` says why an arm could not be trained;
-    ``protocol`` and ``caveats`` are prose.
+    ``protocol`` and ``caveats`` are prose; ``searches`` and ``dose_curve`` are there where the
+    settings ask for them.
     """
 
     test: dict[str, Any]
@@ -60,6 +65,8 @@ class Evaluation:
     verdict: Verdict
     protocol: tuple[str, ...]
     caveats: tuple[str, ...]
+    searches: tuple[Found, ...] = ()
+    dose_curve: tuple[DosePoint, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """What ``evaluation.json`` holds."""
@@ -74,6 +81,8 @@ class Evaluation:
             "verdict": asdict(self.verdict),
             "protocol": list(self.protocol),
             "caveats": list(self.caveats),
+            "searches": [search.document() for search in self.searches],
+            "dose_curve": [point.document() for point in self.dose_curve],
         }
 
 
@@ -87,6 +96,7 @@ def evaluate(
     seed: int,
     progress: Progress | None = None,
     folder: Path | None = None,
+    refined: Release | None = None,
 ) -> Evaluation:
     """Train every classifier on every arm with every seed, and judge on unseen real patients.
 
@@ -103,6 +113,8 @@ def evaluate(
         seed: of everything random.
         progress: follows optimiser steps over all trainings.
         folder: keeps the scores of finished trainings; a later call goes on from there.
+        refined: a second release, made by simulate-and-refine, for the arm
+            real+classical+refined; the lineage of ``test`` names its generator too.
 
     Raises:
         LeakageError: if what judges was trained on.
@@ -110,24 +122,45 @@ def evaluate(
             every fault is named.
         SettingsError: for a device that is not there.
     """
-    refuse_leaks(training, tuning, test, release)
-    refuse_misfits(training, tuning, test.patches, release)
+    for each in (release,) if refined is None else (release, refined):
+        refuse_leaks(training, tuning, test, each)
+        refuse_misfits(training, tuning, test.patches, each)
+    refuse_doses(settings, training.classes)
+    refuse_without_optuna(settings.search)
     device = _device(settings)
-    diet = _diet(training, tuning, test.patches, release, window)
+    diet = _diet(training, tuning, test.patches, release, window, refined)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
-    arms, left_out = trainable(lacking(release, training.classes))
-    trainings = _train_all(
+    releases = [release.digest, "" if refined is None else refined.digest]
+    arms, left_out = trainable(lacking(release, training.classes), settings, refined is not None)
+    store, progress = ScoreStore(folder), progress or Silent()
+
+    def train(arms: Sequence[Arm], settings: EvaluationSettings = settings) -> Trainings:
+        return _train_all(arms, diet, digests, releases, settings, seed, device, store, progress)
+
+    def judged(trainings: Trainings) -> Evaluation:
+        return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
+
+    trainings = train(arms)
+    seen = digest_of(*digests[:2], digests[3], releases, RECIPE)
+    found = search_each(diet, seen, settings, seed, device, store, progress)
+    for winner in found:
+        alone = settings.model_copy(update={"classifiers": (winner.classifier,)})
+        trainings |= train([Arm("real+searched", found=winner.policy)], alone)
+    evaluation = replace(judged(trainings), searches=found)
+    if not settings.dose_curve:
+        return evaluation
+    further = train(arms_at(arms, settings.dose_curve))
+    rows = (*evaluation.arms, *(judged(further).arms if further else ()))
+    points = curve_of(
         arms,
-        diet,
-        digests,
-        release.digest,
-        settings,
-        seed,
-        device,
-        ScoreStore(folder),
-        progress or Silent(),
+        settings.dose_curve,
+        settings.classifiers,
+        {(row.classifier, row.arm): row.auc for row in rows},
+        trainings | further,
+        tuning.labels,
+        {dose: different_at(dose, training, release) for dose in settings.dose_curve},
     )
-    return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
+    return replace(evaluation, dose_curve=tuple(points))
 
 
 def _device(settings: EvaluationSettings) -> torch.device:
@@ -140,9 +173,18 @@ def _device(settings: EvaluationSettings) -> torch.device:
 
 
 def _diet(
-    training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release, window: Window
+    training: PatchSet,
+    tuning: PatchSet,
+    test: PatchSet,
+    release: Release | Candidates,
+    window: Window,
+    refined: Release | None = None,
 ) -> Diet:
     """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
+    spacings = Counter(place.mm_per_pixel for place in training.locations)
+    (mm_per_pixel, _), *_ = spacings.most_common(1)
+    limits = Limits.of(training.unit, window, mm_per_pixel, training.images.shape[2:])
+    second = None if refined is None else torch.from_numpy(window.to_signed(refined.images))
     real, synthetic, tuned, tested = (
         torch.from_numpy(window.to_signed(images))
         for images in (training.images, release.images, tuning.images, test.images)
@@ -155,6 +197,12 @@ def _diet(
         tuning=tuned,
         tuning_labels=tuning.labels,
         test=tested,
+        limits=limits.signed(window),
+        names=training.classes,
+        refined=second,
+        refined_labels=None
+        if refined is None
+        else torch.from_numpy(labels_among(refined, training.classes)),
     )
 
 
@@ -162,7 +210,7 @@ def _train_all(
     arms: Sequence[Arm],
     diet: Diet,
     digests: tuple[Any, ...],
-    release_digest: str,
+    releases: Sequence[str],
     settings: EvaluationSettings,
     seed: int,
     device: torch.device,
@@ -174,14 +222,19 @@ def _train_all(
     wanted = list(_wanted(settings, arms))
     progress.start("training classifiers", len(wanted) * settings.steps)
     for classifier, arm, run in wanted:
-        name = f"{classifier}_{arm.name}_{run}"
-        own_seed = int(digest_of("evaluation", seed, classifier, arm.name, run)[:15], 16)
+        name = f"{classifier}_{arm.label}_{run}"
+        own_seed = int(digest_of("evaluation", seed, classifier, arm.label, run)[:15], 16)
+        policy = arm.policy(settings.dose_of(diet.names))
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        if arm.synthetic:
-            recipe += [settings.synthetic_per_batch, release_digest]
+        recipe += [policy.document(), asdict(diet.limits)]
+        recipe += [
+            digest
+            for source, digest in zip((SYNTHETIC, REFINED), releases, strict=True)
+            if policy.uses(source)
+        ]
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
         digest = digest_of(*digests, recipe, what)
-        note = f"{classifier}, {arm.name}, seed {run + 1} of {settings.seeds}"
+        note = f"{classifier}, {arm.label}, seed {run + 1} of {settings.seeds}"
         scores = store.load(name, digest)
         if scores is None:
             scores = train_and_score(
@@ -196,7 +249,7 @@ def _train_all(
             store.save(name, digest, scores)
         else:
             progress.advance(settings.steps, note)
-        trainings.setdefault((classifier, arm.name), []).append(scores)
+        trainings.setdefault((classifier, arm.label), []).append(scores)
     return trainings
 
 

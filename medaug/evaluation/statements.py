@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medaug.domain import PatchSet, Release
+from medaug.domain import PatchSet, Release, Unit
 from medaug.evaluation.calibration import BINS
+from medaug.evaluation.classical import NOISE_HU, OFFSET_HU
 from medaug.evaluation.comparison import FLIPS, MAIN, Comparison, overall
 from medaug.evaluation.judging import Judgement
 from medaug.evaluation.released import lacking, trainable
@@ -47,7 +48,8 @@ def protocol_sentences(
     """How the figures came about."""
     unit = "patients" if test.patients_known else "patches"
     released = ", ".join(f"{count} {label}" for label, count in release.per_class().items())
-    share = f"{settings.synthetic_per_batch} of {settings.batch}"
+    doses = sorted(set(settings.dose_of(training.classes)))
+    dose = _list([f"{each:.2g}" for each in doses])
     missing = lacking(release, training.classes)
     return (
         *_shape_sentence(training),
@@ -64,9 +66,12 @@ def protocol_sentences(
         ),
         (
             f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
-            f"with real ones they fill {share} places of each batch. Classical augmentation (flip, "
-            "rotation, zoom, shift, filter, intensity, noise) applies to every patch of its arms."
+            f"with real ones, {dose} are shown for each real one"
+            f"{' (by class)' if len(doses) > 1 else ''}. Classical augmentation (flip, rotation, "
+            "zoom, shift, filter, intensity, noise) applies to every patch of its arms, and so do "
+            "RandAugment and TrivialAugment to theirs."
         ),
+        *_intensity_sentence(training),
         (
             f"Tuning {unit} chose which of {CHECKPOINTS} checkpoints of a training was kept (macro "
             "AUC) and each class's threshold (Youden's index); the test part was scored once."
@@ -77,7 +82,8 @@ def protocol_sentences(
             "specificity follow, and balanced accuracy is the mean sensitivity."
         ),
         *_statistics_sentences(comparisons, settings, unit),
-        *_missing_sentences(missing),
+        *_missing_sentences(missing, settings),
+        *_search_sentences(settings),
     )
 
 
@@ -122,11 +128,37 @@ def _shape_sentence(training: PatchSet) -> tuple[str, ...]:
     return ()
 
 
-def _missing_sentences(missing: Sequence[str]) -> tuple[str, ...]:
+def _intensity_sentence(training: PatchSet) -> tuple[str, ...]:
+    """What augmentation does to values that mean something."""
+    if training.unit is Unit.HOUNSFIELD:
+        return (
+            (
+                f"HU are not scaled by augmentation: they move by {OFFSET_HU:g} HU at most, and "
+                f"noise has a standard deviation of {NOISE_HU:g} HU at most."
+            ),
+        )
+    return ()
+
+
+def _search_sentences(settings: EvaluationSettings) -> tuple[str, ...]:
+    """How the arm real+searched came about."""
+    if not settings.search.trials:
+        return ()
+    return (
+        (
+            f"The policy of the arm real+searched was found for each classifier with "
+            f"{_count(settings.search.trials, 'trial')} of "
+            f"{_count(settings.search.seeds, 'training')} each, by the macro AUC on tuning "
+            "patients alone; the policy found was then trained anew."
+        ),
+    )
+
+
+def _missing_sentences(missing: Sequence[str], settings: EvaluationSettings) -> tuple[str, ...]:
     """What became of the arms where the release lacks classes."""
     if not missing:
         return ()
-    _, left_out = trainable(missing)
+    _, left_out = trainable(missing, settings)
     return (
         (
             f"Nothing of the class {_list(missing)} was released: in the arms that mix real and "
