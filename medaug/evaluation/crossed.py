@@ -15,12 +15,13 @@ import numpy as np
 
 from medaug.domain import PatchSet, digest_of
 from medaug.evaluation.bench import External
-from medaug.evaluation.comparison import MAIN, PAIRS, Comparison, overall
+from medaug.evaluation.comparison import MAIN, PAIRS, overall
 from medaug.evaluation.curve import worth
 from medaug.evaluation.judging import Judgement, judge
 from medaug.evaluation.nested import ALONE_DOSE, WITH, WITHOUT, Choice, Nested, Trainings
 from medaug.evaluation.protocol import Verdict
 from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.statements import verdict_sentence
 
 PAIRS_OF_FOLDS = (*PAIRS, (WITH, WITHOUT))
 
@@ -52,7 +53,7 @@ def document(
         "test": _counts(patches),
         "arms": [arm.document() for arm in judged.arms],
         "comparisons": [each.document() for each in judged.comparisons],
-        "verdict": asdict(_verdict(judged.comparisons, patches, found, settings)),
+        "verdict": asdict(_verdict(judged, patches, found, settings)),
         "choices": [choice.document() for choice in found.choices],
         "doses": {name: _dose_curve(found.choices, name) for name in classifiers},
         "learning_curve": _learning_curve(found, patches, settings, seed),
@@ -89,10 +90,7 @@ def _dose_curve(choices: Sequence[Choice], classifier: str) -> list[dict[str, An
 
 
 def _verdict(
-    comparisons: Sequence[Comparison],
-    patches: PatchSet,
-    found: Nested,
-    settings: EvaluationSettings,
+    judged: Judgement, patches: PatchSet, found: Nested, settings: EvaluationSettings
 ) -> Verdict:
     if not any(choice.dose for choice in found.choices):
         sentence = (
@@ -101,37 +99,13 @@ def _verdict(
             "the comparison are the same trainings."
         )
         return Verdict("no evidence", sentence)
-    main = [each for each in comparisons if each.is_main]
-    word = overall(main)
-    opening = {
-        "helps": "Synthetic patches of refitted generators help on top of classical augmentation",
-        "hurts": "Synthetic patches of refitted generators hurt on top of classical augmentation",
-        "no evidence": "No evidence that synthetic patches of refitted generators help on top of "
-        "classical augmentation",
-    }[word]
-    clauses = "; ".join(_clause(each, settings.confidence) for each in main)
-    folds = 1 + max(choice.fold for choice in found.choices)
-    size = f"{settings.seeds} seeds x {folds} folds, {len(patches.patient_order)} patients"
-    return Verdict(word, f"{opening}: {clauses} ({size}).")
-
-
-def _clause(each: Comparison, confidence: float) -> str:
-    low, high = _points(each.difference.low), _points(each.difference.high)
-    text = (
-        f"with {each.classifier} the macro AUC changed by {_points(each.difference.value)} points "
-        f"({100 * confidence:g} % interval {low} to {high}, p = {each.p_holm:.3f} after Holm's "
-        "correction"
+    sentence = verdict_sentence(
+        judged,
+        settings.confidence,
+        patches.patients_known,
+        "Synthetic patches of refitted generators",
     )
-    if each.verdict == "no evidence":
-        text += (
-            "; the smallest difference this cohort could have shown is about "
-            f"{100 * each.smallest:.1f} points"
-        )
-    return text + ")"
-
-
-def _points(difference: float) -> str:
-    return f"{100 * difference:+.1f}".replace("-", "−")
+    return Verdict(overall(judged.comparisons), sentence)
 
 
 def _learning_curve(

@@ -215,15 +215,17 @@ def caveat_sentences(
     return tuple(sentences)
 
 
-def verdict_sentence(judged: Judgement, confidence: float, patients_known: bool) -> str:
-    """The verdict with its figures, one clause per classifier."""
+def verdict_sentence(
+    judged: Judgement, confidence: float, patients_known: bool, what: str = "Synthetic patches"
+) -> str:
+    """The verdict on ``what`` with its figures, one clause per classifier."""
     main = [each for each in judged.comparisons if each.is_main]
     opening = {
-        "helps": "Synthetic patches help on top of classical augmentation",
-        "hurts": "Synthetic patches hurt on top of classical augmentation, do not use them",
+        "helps": f"{what} help on top of classical augmentation",
+        "hurts": f"{what} hurt on top of classical augmentation, do not use them",
         "no evidence": (
-            "No evidence that synthetic patches help on top of classical augmentation, do not use "
-            "them"
+            f"No evidence that {what[0].lower()}{what[1:]} help on top of classical augmentation, "
+            "do not use them"
         ),
     }[overall(main)]
     clauses = "; ".join(_clause(each, confidence) for each in main)

@@ -413,7 +413,8 @@ class TestDocument:
         assert [row["dose"] for row in document["doses"]["frid-adar-2018"]] == [0, 0.5, 2]
         assert sum(row["chosen"] for row in document["doses"]["frid-adar-2018"]) == 2
         assert document["verdict"]["word"] in ("helps", "hurts", "no evidence")
-        for dose, words in ((2.0, "2 seeds x 2 folds, 20 patients"), (0.0, "chose none of them")):
+        said_of = {2.0: "2 seeds × 2 folds, 20 test patients", 0.0: "chose none of them"}
+        for dose, words in said_of.items():
             choices = tuple(replace(each, dose=dose) for each in found.choices)
             said = crossed.document(replace(found, choices=choices), patches, own, 0, outside)
             assert words in said["verdict"]["sentence"]
