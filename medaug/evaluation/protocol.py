@@ -17,12 +17,14 @@ import torch
 
 from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
 from medaug.errors import Fault, SettingsError
+from medaug.evaluation.classifiers import refuse_small
 from medaug.evaluation.comparison import Comparison, Word, compare, overall
+from medaug.evaluation.entrants import Entrants, refuse_entrants
 from medaug.evaluation.policies import Arm, ArmName
 from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
 from medaug.evaluation.released import labels_among, lacking, trainable
 from medaug.evaluation.scores import ScoreStore
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
 from medaug.evaluation.statistics import (
     Interval,
@@ -33,12 +35,13 @@ from medaug.evaluation.statistics import (
     replicate,
 )
 from medaug.evaluation.training import Diet, Scores, train_and_score
+from medaug.evaluation.transfer import read_weights
 from medaug.progress import Progress, Silent
 
 RECIPE = 1
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
 
-Trainings = dict[tuple[ClassifierName, ArmName], list[Scores]]
+Trainings = dict[tuple[str, ArmName], list[Scores]]
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ class Evaluation:
         return {
             "test": self.test,
             "seeds": list(range(self.settings.seeds)),
-            "classifiers": list(self.settings.classifiers),
+            "classifiers": list(dict.fromkeys(arm.classifier for arm in self.arms)),
             "steps": self.settings.steps,
             "arms": [arm.document() for arm in self.arms],
             "arms_left_out": self.left_out,
@@ -124,6 +127,7 @@ def evaluate(
     seed: int,
     progress: Progress | None = None,
     folder: Path | None = None,
+    entrants: Entrants | None = None,
 ) -> Evaluation:
     """Train every classifier on every arm with every seed, and judge on unseen real patients.
 
@@ -140,15 +144,21 @@ def evaluate(
         seed: of everything random.
         progress: follows optimiser steps over all trainings.
         folder: keeps the scores of finished trainings; a later call goes on from there.
+        entrants: classifiers of the caller's own by name, judged beside those of the settings. What
+            they are made of cannot be told, so their scores are not kept.
 
     Raises:
         LeakageError: if what judges was trained on.
         CohortError: if patches and release do not fit one another or a class lacks patients;
             every fault is named.
-        SettingsError: for a device that is not there.
+        SettingsError: for a device or a weight file that is not there, or an entrant that is no
+            classifier.
     """
     refuse_leaks(training, tuning, test, release)
     refuse_misfits(training, tuning, test.patches, release)
+    refuse_small(settings, training.images.shape[2:])
+    entrants = entrants or {}
+    refuse_entrants(entrants, settings.classifiers)
     device = _device(settings)
     diet = _diet(training, tuning, test.patches, release, window)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
@@ -163,6 +173,7 @@ def evaluate(
         device,
         ScoreStore(folder),
         progress or Silent(),
+        entrants,
     )
     return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
 
@@ -205,10 +216,11 @@ def _train_all(
     device: torch.device,
     store: ScoreStore,
     progress: Progress,
+    entrants: Entrants,
 ) -> Trainings:
     """Scores of every classifier, arm and seed, from the store where they are there."""
     trainings: Trainings = {}
-    wanted = list(_wanted(settings, arms))
+    wanted = list(_wanted((*settings.classifiers, *entrants), settings.seeds, arms))
     progress.start("training classifiers", len(wanted) * settings.steps)
     for classifier, arm, run in wanted:
         name = f"{classifier}_{arm.name}_{run}"
@@ -216,10 +228,13 @@ def _train_all(
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
         if arm.synthetic:
             recipe += [settings.synthetic_per_batch, release_digest]
+        if classifier == "transfer":
+            recipe += [read_weights(settings.weights, settings.weights_sha256)[1]]
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
         digest = digest_of(*digests, recipe, what)
         note = f"{classifier}, {arm.name}, seed {run + 1} of {settings.seeds}"
-        scores = store.load(name, digest)
+        kept = store if classifier not in entrants else ScoreStore(None)
+        scores = kept.load(name, digest)
         if scores is None:
             scores = train_and_score(
                 classifier,
@@ -229,8 +244,9 @@ def _train_all(
                 own_seed,
                 device,
                 partial(progress.advance, note=note),
+                entrants.get(classifier),
             )
-            store.save(name, digest, scores)
+            kept.save(name, digest, scores)
         else:
             progress.advance(settings.steps, note)
         trainings.setdefault((classifier, arm.name), []).append(scores)
@@ -238,11 +254,11 @@ def _train_all(
 
 
 def _wanted(
-    settings: EvaluationSettings, arms: Sequence[Arm]
-) -> Iterator[tuple[ClassifierName, Arm, int]]:
-    for classifier in settings.classifiers:
+    classifiers: Sequence[str], seeds: int, arms: Sequence[Arm]
+) -> Iterator[tuple[str, Arm, int]]:
+    for classifier in classifiers:
         for arm in arms:
-            for run in range(settings.seeds):
+            for run in range(seeds):
                 yield classifier, arm, run
 
 
@@ -265,7 +281,8 @@ def _judge(
         scores = np.stack([each.test for each in of_seeds])
         decided = np.stack([decide(each.test, each.tuning, tuning.labels) for each in of_seeds])
         replicates = replicate(scores, decided, test.labels, weights)
-        spreads[classifier, arm] = Spread.of(replicates.macro_auc)
+        if classifier not in SANITY_LINES:
+            spreads[classifier, arm] = Spread.of(replicates.macro_auc)
         results.append(
             _arm_result(classifier, arm, replicates, test.classes, settings.confidence, rng)
         )

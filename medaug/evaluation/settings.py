@@ -1,10 +1,21 @@
 """What an evaluation may be told; the comparison that decides is fixed in `comparison`."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
+ClassifierName = Literal[
+    "frid-adar-2018",
+    "resnet-10-narrow",
+    "resnet-18",
+    "densenet-121",
+    "efficientnet-b0",
+    "radiomic-logistic",
+    "transfer",
+]
+SANITY_LINES = ("radiomic-logistic",)
+"""Classifiers whose scores are shown and from which nothing is concluded."""
+TaskName = Literal["classification", "segmentation", "detection"]
 
 
 class FidelitySettings(BaseModel):
@@ -37,7 +48,22 @@ class EvaluationSettings(BaseModel):
         ("frid-adar-2018", "resnet-10-narrow"),
         min_length=1,
         description="frid-adar-2018: their CNN; resnet-10-narrow: MONAI's ResNet, one block a "
-        "stage, 16 to 128 channels",
+        "stage, 16 to 128 channels; resnet-18, densenet-121, efficientnet-b0: MONAI's, from random "
+        "weights, far slower on a CPU; radiomic-logistic: logistic regression on radiomic "
+        "features, a sanity line without part in the verdict; transfer: a ResNet that "
+        "goes on from the file in weights",
+    )
+    weights: str = Field(
+        "", description="of the classifier transfer: the path of a *.safetensors of a ResNet"
+    )
+    weights_sha256: str = Field(
+        "", pattern="^([0-9a-fA-F]{64})?$", description="what the file in weights must have"
+    )
+    tasks: tuple[TaskName, ...] = Field(
+        ("classification",),
+        min_length=1,
+        description="classification, which gives the verdict; and, where patches and release have "
+        "masks, segmentation and detection (marks of the segmentation network)",
     )
     seeds: int = Field(
         3,
@@ -59,12 +85,22 @@ class EvaluationSettings(BaseModel):
         FidelitySettings(), description="how alike synthetic and real patches are"
     )
 
-    @field_validator("classifiers")
+    @field_validator("classifiers", "tasks")
     @classmethod
-    def _named_once(cls, value: tuple[ClassifierName, ...]) -> tuple[ClassifierName, ...]:
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("each classifier once")
+            raise ValueError("each name once")
         return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "classification" not in self.tasks:
+            raise ValueError("tasks name classification, on which the verdict rests")
+        if not set(self.classifiers) - set(SANITY_LINES):
+            raise ValueError("name a classifier beside radiomic-logistic, which gives no verdict")
+        if ("transfer" in self.classifiers) != bool(self.weights):
+            raise ValueError("the classifier transfer and a file in weights go together")
+        return self
 
     @property
     def synthetic_per_batch(self) -> int:

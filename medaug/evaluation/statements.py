@@ -9,13 +9,15 @@ The words are those of CLAIM [1]_ and STARD [2]_: reference standard, index test
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from medaug.domain import PatchSet, Release
 from medaug.evaluation.comparison import MAIN, Comparison, overall
 from medaug.evaluation.released import lacking, trainable
-from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
+from medaug.evaluation.transfer import read_weights
 
 FEW_PATIENTS = 30
 FEW_PATIENTS_IN_A_CLASS = 10
@@ -36,6 +38,7 @@ def protocol_sentences(
     share = f"{settings.synthetic_per_batch} of {settings.batch}"
     tests = sum(each.is_main for each in comparisons)
     missing = lacking(release, training.classes)
+    names = list(dict.fromkeys((*settings.classifiers, *(each.classifier for each in comparisons))))
     return (
         *_shape_sentence(training),
         f"Reference standard: the class that the source gives each lesion ({_list(test.classes)}).",
@@ -45,10 +48,10 @@ def protocol_sentences(
             "classifier, and no test patch is synthetic."
         ),
         (
-            f"Index tests: {_list(settings.classifiers)}, from random weights, {settings.seeds} "
-            f"trainings of every arm with different seeds, {settings.steps} optimiser steps of "
-            f"{settings.batch} patches in every arm, classes in equal shares."
+            f"Index tests: {_list(names)}, {settings.seeds} trainings of every arm with different "
+            f"seeds, {settings.steps} optimiser steps of {settings.batch} patches in every arm, classes in equal shares."
         ),
+        *classifier_sentences(names, settings),
         (
             f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
             f"with real ones they fill {share} places of each batch. Classical augmentation (flip, "
@@ -75,6 +78,31 @@ def protocol_sentences(
         ),
         *_missing_sentences(missing),
     )
+
+
+def classifier_sentences(
+    classifiers: Sequence[str], settings: EvaluationSettings
+) -> tuple[str, ...]:
+    """What the classifiers began from, and which of them stand apart."""
+    fresh = [name for name in classifiers if name not in ("transfer", *SANITY_LINES)]
+    sentences = []
+    if fresh:
+        sentences.append(f"Classifiers that began from random weights: {_list(fresh)}.")
+    if "transfer" in classifiers:
+        file = Path(settings.weights)
+        digest = read_weights(settings.weights, settings.weights_sha256)[1]
+        sentences.append(
+            f"The classifier transfer began from the weights in {file.name} (SHA-256 {digest}). "
+            "What these were trained on is not known here; if any test patient was among it, its "
+            "figures are too good."
+        )
+    if "radiomic-logistic" in classifiers:
+        sentences.append(
+            "radiomic-logistic, logistic regression on radiomic features, is a sanity line: it has "
+            "no optimiser steps and is shown as many patches in every arm; nothing is compared or "
+            "concluded with it."
+        )
+    return tuple(sentences)
 
 
 def _shape_sentence(training: PatchSet) -> tuple[str, ...]:

@@ -22,9 +22,13 @@ from torch.nn import functional
 
 from medaug.evaluation.classical import augment, draw
 from medaug.evaluation.classifiers import build_classifier
+from medaug.evaluation.dealing import deal_sources
+from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
 from medaug.evaluation.policies import Arm, deal
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.sklearn_classifier import radiomic_logistic
 from medaug.evaluation.statistics import macro_auc
+from medaug.evaluation.transfer import Transferred, transferred
 
 CHECKPOINTS = 5
 _SCORED_AT_ONCE = 256
@@ -63,33 +67,70 @@ class Diet:
 
 
 def train_and_score(
-    name: ClassifierName,
+    name: str,
     arm: Arm,
     diet: Diet,
     settings: EvaluationSettings,
     seed: int,
     device: torch.device,
     advanced: Callable[[int], None],
+    entrant: Entrant | None = None,
 ) -> Scores:
     """Train classifier ``name`` on ``arm`` for ``settings.steps`` steps and score.
 
     Args:
-        name: which classifier.
+        name: which classifier; of those that medaug brings, unless ``entrant`` is given.
         arm: what it is fed.
         diet: the patches.
         settings: steps, batch, rate and share.
         seed: of this training alone.
         device: where.
         advanced: told how many steps are done, at every checkpoint.
+        entrant: a classifier of the user's, as in `medaug.evaluation.entrants`.
     """
+    if name == "radiomic-logistic" and entrant is None:
+        entrant = radiomic_logistic()
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         channels, *size = diet.real.shape[1:]
-        network = build_classifier(name, channels, size, diet.classes)
+        if isinstance(entrant, FitPredict):
+            return _fit_and_score(entrant, arm, diet, settings, seed, generator, advanced)
+        if entrant is not None:
+            network = entrant(channels, diet.classes, len(size))
+        elif name == "transfer":
+            network = transferred(settings.weights, diet.classes, settings.weights_sha256)
+        else:
+            network = build_classifier(name, channels, size, diet.classes)
         network = network.to(device, memory_format=_layout(diet.real))  # type: ignore[call-overload]
         _train(network, arm, diet, settings, generator, device, advanced)
     return Scores(_score(network, diet.tuning, device), _score(network, diet.test, device))
+
+
+def _fit_and_score(
+    entrant: FitPredict,
+    arm: Arm,
+    diet: Diet,
+    settings: EvaluationSettings,
+    seed: int,
+    generator: torch.Generator,
+    advanced: Callable[[int], None],
+) -> Scores:
+    """Show a classifier without optimiser steps as many patches in every arm, and score."""
+    steps = rounds(len(diet.real), settings.batch, settings.steps)
+    dealt = deal_sources(arm, diet.labels, diet.synthetic_labels, settings, steps, generator)
+    real, synthetic = (rows.flatten() for rows in dealt)
+    images = torch.cat([diet.real[real], diet.synthetic[synthetic]])
+    labels = torch.cat([diet.labels[real], diet.synthetic_labels[synthetic]])
+    if arm.classical:
+        parts = images.split(settings.batch)
+        images = torch.cat([augment(part, draw(part.shape, generator)) for part in parts])
+    own = fitted(entrant, images, labels, diet.classes, seed)
+    tuning, test = (
+        probabilities(own, part, diet.classes, seed) for part in (diet.tuning, diet.test)
+    )
+    advanced(settings.steps)
+    return Scores(tuning, test)
 
 
 def _train(
@@ -109,7 +150,9 @@ def _train(
     synthetic = deal(
         diet.synthetic_labels, settings.steps, places.synthetic, generator, places.of_synthetic
     )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
+    rate = settings.learning_rate
+    weights = network.groups(rate) if isinstance(network, Transferred) else network.parameters()
+    optimiser = torch.optim.AdamW(weights, lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
     best, kept, done = -1.0, network.state_dict(), 0

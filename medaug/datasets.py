@@ -1,0 +1,257 @@
+"""Patches as torch data sets, for training loops that are not medaug's.
+
+`SyntheticPatches` is a release folder; `mixed_dataset` mixes real and released patches as an arm of
+the evaluation does. Both give dictionaries, as MONAI's transforms take them:
+
+``image``   float32 (channel, [slice,] row, column), in the unit of the patches
+``label``   int, index into the data set's ``classes``
+``mask``    uint8 (1, [slice,] row, column), 1 in the lesion; only where every patch has one
+``source``  "real" or "synthetic"
+
+``transform`` is applied to each dictionary, last. Both can be indexed in any order and read by
+`torch.utils.data.DataLoader` with any number of workers: what stands at an index follows from
+the seed, the epoch and the index alone. (Randomness of a ``transform`` is its own affair.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from medaug.domain import PatchSet, Release, Window, digest_of
+from medaug.errors import CohortError, Fault, ReaderError, SettingsError
+from medaug.evaluation.masks import augment_with_masks
+from medaug.evaluation.policies import ARMS, ArmName
+from medaug.evaluation.released import labels_among
+from medaug.export.manifest import read_manifest
+from medaug.export.release import load_release
+from medaug.export.verify import verify_release
+
+Sample = dict[str, Any]
+Transform = Callable[[Sample], Any]
+
+
+class SyntheticPatches(Dataset[Any]):
+    """The patches of a release folder, read when the first is asked for.
+
+    A copy in another process reads the files itself, so that none are sent there.
+
+    Args:
+        folder: of the release, with ``release.json``.
+        verify: check the folder first, as ``medaug verify`` does: every file is there, bit for bit
+            and none besides, the papers fit, the decision covers the pixels. Otherwise only the
+            last is checked, when the pixels are read.
+        transform: applied to each dictionary.
+
+    Raises:
+        ReaderError: if the folder is none, is damaged or does not verify; every problem is named.
+    """
+
+    def __init__(
+        self, folder: Path | str, *, verify: bool = True, transform: Transform | None = None
+    ) -> None:
+        self.folder = Path(folder)
+        self.transform = transform
+        if verify and (problems := verify_release(self.folder).problems):
+            raise ReaderError(*(Fault(str(self.folder), each) for each in problems))
+        manifest = read_manifest(self.folder)
+        self.classes = tuple(entry.name for entry in manifest.classes)
+        self.window = Window(*manifest.image.window)
+        self.has_masks = manifest.masks
+        self._length = sum(entry.samples for entry in manifest.classes)
+
+    @cached_property
+    def release(self) -> Release:
+        """The release, loaded once in each process."""
+        return load_release(self.folder)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "release"}
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> Any:
+        release = self.release
+        at = range(len(self))[index]
+        sample = _sample(
+            release.rescale.restore(release.pixels[at]),
+            int(release.labels[at]),
+            None if release.masks is None else release.masks[at],
+            "synthetic",
+        )
+        return sample if self.transform is None else self.transform(sample)
+
+
+class MixedPatches(Dataset[Any]):
+    """Draws from real and released patches; see `mixed_dataset`."""
+
+    def __init__(
+        self,
+        real: PatchSet,
+        release: Release,
+        policy: ArmName,
+        seed: int,
+        *,
+        window: Window,
+        share: float,
+        length: int,
+        transform: Transform | None,
+    ) -> None:
+        (self.arm,) = (arm for arm in ARMS if arm.name == policy)
+        self.real, self.release, self.seed = real, release, seed
+        self.window, self.share, self.length = window, share, length
+        self.transform = transform
+        self.classes = real.classes
+        self.has_masks = (real.masks is not None or not self.arm.real) and (
+            release.masks is not None or not self.arm.synthetic
+        )
+        # In memory that workers share, so that `set_epoch` reaches those that persist.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        made = labels_among(release, real.classes)
+        self._real_rows = [np.flatnonzero(real.labels == at) for at in range(len(real.classes))]
+        self._made_rows = [np.flatnonzero(made == at) for at in range(len(real.classes))]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Other draws from now on: those of this epoch. Also in workers that persist."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Any:
+        at = range(len(self))[index]
+        seed = int(digest_of("mixed", self.seed, int(self._epoch), at)[:15], 16)
+        rng = np.random.default_rng(seed)
+        sample = self._draw(rng)
+        if self.arm.classical:
+            sample = self._augmented(sample, seed)
+        return sample if self.transform is None else self.transform(sample)
+
+    def _draw(self, rng: np.random.Generator) -> Sample:
+        """A class, then its source, then a patch; each with equal chance but for the share."""
+        label = int(rng.integers(len(self.classes)))
+        made = self._made_rows[label]
+        synthetic = self.arm.synthetic and len(made) > 0
+        if synthetic and self.arm.real:
+            synthetic = bool(rng.random() < self.share)
+        rows = made if synthetic else self._real_rows[label]
+        row = int(rng.choice(rows))
+        origin = self.release if synthetic else self.real
+        mask = origin.masks[row] if self.has_masks and origin.masks is not None else None
+        if synthetic:
+            image = self.release.rescale.restore(self.release.pixels[row])
+            return _sample(image, label, mask, "synthetic")
+        return _sample(self.real.images[row], label, mask, "real")
+
+    def _augmented(self, sample: Sample, seed: int) -> Sample:
+        """Classical augmentation, within the window; the mask moves along."""
+        generator = torch.Generator().manual_seed(seed)
+        signed = torch.from_numpy(self.window.to_signed(sample["image"].numpy()))[None]
+        masks = sample["mask"][None].bool() if "mask" in sample else None
+        image, moved = augment_with_masks(signed, masks, generator)
+        own = self.window.from_signed(image[0].numpy())
+        sample["image"] = torch.from_numpy(np.asarray(own, np.float32))
+        if moved is not None:
+            sample["mask"] = moved[0].to(torch.uint8)
+        return sample
+
+
+def mixed_dataset(
+    real: PatchSet,
+    release: Release | Path | str,
+    policy: ArmName,
+    seed: int,
+    *,
+    window: Window | None = None,
+    share: float = 0.3,
+    length: int | None = None,
+    transform: Transform | None = None,
+) -> MixedPatches:
+    """A data set that draws real and released patches as an arm of the evaluation does.
+
+    Every class is drawn equally often, patches of a class with equal chance. Of a class of which
+    nothing was released, all are real.
+
+    Args:
+        real: patches to train on; keep those that judge out of it.
+        release: a `Release`, or a release folder, which is then verified.
+        policy: an arm: real, real+classical, real+gan, real+classical+gan, gan.
+        seed: of every draw.
+        window: of classical augmentation, which clips to it; that of the folder if not given.
+        share: of synthetic patches where both are drawn.
+        length: draws that make an epoch; as many as real patches if not given.
+        transform: applied to each dictionary.
+
+    Raises:
+        ReaderError: if the folder does not verify.
+        CohortError: if patches and release do not fit each other or a class has no patch.
+        SettingsError: for an unknown policy, a share outside 0 to 1, or a missing window.
+    """
+    if not isinstance(release, Release):
+        folder = SyntheticPatches(release)
+        release, window = folder.release, window or folder.window
+    arms = {arm.name: arm for arm in ARMS}
+    faults = []
+    if policy not in arms:
+        faults.append(Fault("policy", repr(policy), ", ".join(arms)))
+    if not 0 < share < 1:
+        faults.append(Fault("share", f"{share}", "more than 0, less than 1"))
+    if length is not None and length < 1:
+        faults.append(Fault("length", f"{length}", "1 or more"))
+    if window is None:
+        faults.append(
+            Fault("window", "not given, and a Release has none", "a Window, or a release folder")
+        )
+    if faults or window is None:
+        raise SettingsError(*faults)
+    _refuse_misfits(real, release, policy)
+    return MixedPatches(
+        real,
+        release,
+        policy,
+        seed,
+        window=window,
+        share=share,
+        length=length or len(real),
+        transform=transform,
+    )
+
+
+def _refuse_misfits(real: PatchSet, release: Release, policy: ArmName) -> None:
+    (arm,) = (arm for arm in ARMS if arm.name == policy)
+    faults = []
+    if arm.synthetic:
+        for what, came, wanted in (
+            ("unit", release.unit, real.unit),
+            ("patch shape", release.pixels.shape[1:], real.images.shape[1:]),
+        ):
+            if came != wanted:
+                faults.append(
+                    Fault("release", f"{what} {came}", f"as of the real patches {wanted}")
+                )
+        if strange := set(release.classes) - set(real.classes):
+            faults.append(Fault("release", f"classes {sorted(strange)}", ", ".join(real.classes)))
+    counts = release.per_class() if not arm.real else {}
+    of_real = np.bincount(real.labels, minlength=len(real.classes))
+    for label, count in zip(real.classes, of_real, strict=True):
+        if not (count if arm.real else counts.get(label)):
+            source = "real" if arm.real else "released"
+            faults.append(Fault(f"class {label}", f"no {source} patch", "at least one"))
+    if faults:
+        raise CohortError(*faults)
+
+
+def _sample(image: np.ndarray, label: int, mask: np.ndarray | None, source: str) -> Sample:
+    """One patch as a dictionary; the tensors are its own."""
+    sample: Sample = {"image": torch.from_numpy(np.array(image, np.float32)), "label": label}
+    if mask is not None:
+        sample["mask"] = torch.from_numpy(mask[None].astype(np.uint8))
+    sample["source"] = source
+    return sample
