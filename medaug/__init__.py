@@ -59,6 +59,7 @@ _PUBLIC = {
     "run_pipeline": "medaug.pipeline",
     "scan": "medaug.readers.source",
     "split_patients": "medaug.domain",
+    "subjects_dataset": "medaug.subjects",
     "train_generator": "medaug.generators.training",
     "verify_release": "medaug.export.verify",
     "write_cohort": "medaug.phantom",

@@ -26,7 +26,8 @@ from torch.utils.data import Dataset
 
 from medaug.domain import PatchSet, Release, Window, digest_of
 from medaug.errors import CohortError, Fault, ReaderError, SettingsError
-from medaug.evaluation.masks import augment_with_masks
+from medaug.evaluation.dealing import SYNTHETIC, Rows, deal_batch
+from medaug.evaluation.masks import change, move_masks
 from medaug.evaluation.policies import ARMS, ArmName
 from medaug.evaluation.released import labels_among
 from medaug.export.manifest import read_manifest
@@ -114,9 +115,8 @@ class MixedPatches(Dataset[Any]):
         )
         # In memory that workers share, so that `set_epoch` reaches those that persist.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        made = labels_among(release, real.classes)
-        self._real_rows = [np.flatnonzero(real.labels == at) for at in range(len(real.classes))]
-        self._made_rows = [np.flatnonzero(made == at) for at in range(len(real.classes))]
+        made = torch.from_numpy(labels_among(release, real.classes))
+        self._rows = Rows.by_class(torch.from_numpy(real.labels), made, len(real.classes))
 
     def set_epoch(self, epoch: int) -> None:
         """Other draws from now on: those of this epoch. Also in workers that persist."""
@@ -128,39 +128,27 @@ class MixedPatches(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         at = range(len(self))[index]
         seed = int(digest_of("mixed", self.seed, int(self._epoch), at)[:15], 16)
-        rng = np.random.default_rng(seed)
-        sample = self._draw(rng)
-        if self.arm.classical:
-            sample = self._augmented(sample, seed)
-        return sample if self.transform is None else self.transform(sample)
-
-    def _draw(self, rng: np.random.Generator) -> Sample:
-        """A class, then its source, then a patch; each with equal chance but for the share."""
-        label = int(rng.integers(len(self.classes)))
-        made = self._made_rows[label]
-        synthetic = self.arm.synthetic and len(made) > 0
-        if synthetic and self.arm.real:
-            synthetic = bool(rng.random() < self.share)
-        rows = made if synthetic else self._real_rows[label]
-        row = int(rng.choice(rows))
-        origin = self.release if synthetic else self.real
-        mask = origin.masks[row] if self.has_masks and origin.masks is not None else None
-        if synthetic:
-            image = self.release.rescale.restore(self.release.pixels[row])
-            return _sample(image, label, mask, "synthetic")
-        return _sample(self.real.images[row], label, mask, "real")
-
-    def _augmented(self, sample: Sample, seed: int) -> Sample:
-        """Classical augmentation, within the window; the mask moves along."""
         generator = torch.Generator().manual_seed(seed)
-        signed = torch.from_numpy(self.window.to_signed(sample["image"].numpy()))[None]
-        masks = sample["mask"][None].bool() if "mask" in sample else None
-        image, moved = augment_with_masks(signed, masks, generator)
-        own = self.window.from_signed(image[0].numpy())
-        sample["image"] = torch.from_numpy(np.asarray(own, np.float32))
-        if moved is not None:
-            sample["mask"] = moved[0].to(torch.uint8)
-        return sample
+        size = torch.Size(self.real.images.shape[1:])
+        dealt = deal_batch(self.arm, self._rows, 1, self.share, size, generator)
+        row, synthetic = int(dealt.row), bool(dealt.source == SYNTHETIC)
+        if synthetic:
+            image, masks = (
+                self.release.rescale.restore(self.release.pixels[row]),
+                self.release.masks,
+            )
+        else:
+            image, masks = self.real.images[row], self.real.masks
+        mask = masks[row] if self.has_masks and masks is not None else None
+        if dealt.operations is not None:
+            signed = torch.from_numpy(self.window.to_signed(image))[None]
+            image = self.window.from_signed(change(signed, dealt.operations)[0].numpy())
+            if mask is not None:
+                column = torch.from_numpy(mask)[None, None]
+                mask = move_masks(column, dealt.operations)[0, 0].numpy()
+        source = "synthetic" if synthetic else "real"
+        sample = _sample(image, int(dealt.labels), mask, source)
+        return sample if self.transform is None else self.transform(sample)
 
 
 def mixed_dataset(

@@ -11,26 +11,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from medaug.evaluation.classical import augment, draw
+from medaug.evaluation.classical import ClassicalDraw, augment
 
 
-def augment_with_masks(
-    images: Tensor, masks: Tensor | None, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Pictures and masks after one draw of classical augmentation for each.
+def change(images: Tensor, drawn: ClassicalDraw | None) -> Tensor:
+    """Images (patch, channel, [slice,] row, column) on [-1, 1] after what was drawn, if any."""
+    return images if drawn is None else augment(images, drawn)
 
-    Args:
-        images: (patch, channel, [slice,] row, column) on [-1, 1].
-        masks: (patch, 1, [slice,] row, column) bool, or None.
-        generator: of the draw.
 
-    Returns:
-        As given, moved and changed alike.
-    """
-    drawn = draw(images.shape, generator)
-    changed = augment(images, drawn)
-    if masks is None:
-        return changed, None
+def move_masks(masks: Tensor, drawn: ClassicalDraw | None) -> Tensor:
+    """Masks (patch, 1, [slice,] row, column) bool, moved as their pictures are."""
+    if drawn is None:
+        return masks
     moved = replace(
         drawn,
         filtering=torch.zeros_like(drawn.filtering),
@@ -38,4 +30,4 @@ def augment_with_masks(
         brightness=torch.zeros_like(drawn.brightness),
         noise=torch.zeros(masks.shape),
     )
-    return changed, augment(masks.float() * 2 - 1, moved) >= 0
+    return augment(masks.float() * 2 - 1, moved) >= 0

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
-from medaug.errors import Fault, SettingsError
 from medaug.evaluation.classifiers import refuse_small
 from medaug.evaluation.comparison import Comparison, Word, compare, overall
+from medaug.evaluation.devices import device_of
 from medaug.evaluation.entrants import Entrants, refuse_entrants
 from medaug.evaluation.policies import Arm, ArmName
 from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
@@ -159,7 +159,7 @@ def evaluate(
     refuse_small(settings, training.images.shape[2:])
     entrants = entrants or {}
     refuse_entrants(entrants, settings.classifiers)
-    device = _device(settings)
+    device = device_of(settings)
     diet = _diet(training, tuning, test.patches, release, window)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
     arms, left_out = trainable(lacking(release, training.classes))
@@ -176,15 +176,6 @@ def evaluate(
         entrants,
     )
     return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
-
-
-def _device(settings: EvaluationSettings) -> torch.device:
-    available = torch.cuda.is_available()
-    if settings.device == "cuda" and not available:
-        raise SettingsError(
-            Fault("evaluation.device", "cuda, but torch finds no CUDA device", "auto, cpu")
-        )
-    return torch.device("cuda" if available and settings.device != "cpu" else "cpu")
 
 
 def _diet(

@@ -49,7 +49,8 @@ def protocol_sentences(
         ),
         (
             f"Index tests: {_list(names)}, {settings.seeds} trainings of every arm with different "
-            f"seeds, {settings.steps} optimiser steps of {settings.batch} patches in every arm, classes in equal shares."
+            f"seeds, {settings.steps} optimiser steps of {settings.batch} patches in every arm, "
+            "classes in equal shares."
         ),
         *classifier_sentences(names, settings),
         (

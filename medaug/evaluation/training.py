@@ -22,8 +22,9 @@ from torch.nn import functional
 
 from medaug.evaluation.classical import augment, draw
 from medaug.evaluation.classifiers import build_classifier
-from medaug.evaluation.dealing import deal_sources
+from medaug.evaluation.dealing import Rows, deal_batch
 from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
+from medaug.evaluation.masks import change
 from medaug.evaluation.policies import Arm, deal
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.sklearn_classifier import radiomic_logistic
@@ -118,13 +119,11 @@ def _fit_and_score(
 ) -> Scores:
     """Show a classifier without optimiser steps as many patches in every arm, and score."""
     steps = rounds(len(diet.real), settings.batch, settings.steps)
-    dealt = deal_sources(arm, diet.labels, diet.synthetic_labels, settings, steps, generator)
-    real, synthetic = (rows.flatten() for rows in dealt)
-    images = torch.cat([diet.real[real], diet.synthetic[synthetic]])
-    labels = torch.cat([diet.labels[real], diet.synthetic_labels[synthetic]])
-    if arm.classical:
-        parts = images.split(settings.batch)
-        images = torch.cat([augment(part, draw(part.shape, generator)) for part in parts])
+    rows = Rows.by_class(diet.labels, diet.synthetic_labels, diet.classes)
+    size, share = diet.real.shape[1:], settings.synthetic_share
+    dealt = [deal_batch(arm, rows, settings.batch, share, size, generator) for _ in range(steps)]
+    shown = [change(each.gather(diet.real, diet.synthetic), each.operations) for each in dealt]
+    images, labels = torch.cat(shown), torch.cat([each.labels for each in dealt])
     own = fitted(entrant, images, labels, diet.classes, seed)
     tuning, test = (
         probabilities(own, part, diet.classes, seed) for part in (diet.tuning, diet.test)
