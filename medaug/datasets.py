@@ -114,7 +114,8 @@ class MixedPatches(Dataset[Any]):
             release.masks is not None or not self.arm.synthetic
         )
         # In memory that workers share, so that `set_epoch` reaches those that persist.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
         made = torch.from_numpy(labels_among(release, real.classes))
         self._rows = Rows.by_class(torch.from_numpy(real.labels), made, len(real.classes))
 
@@ -133,10 +134,8 @@ class MixedPatches(Dataset[Any]):
         dealt = deal_batch(self.arm, self._rows, 1, self.share, size, generator)
         row, synthetic = int(dealt.row), bool(dealt.source == SYNTHETIC)
         if synthetic:
-            image, masks = (
-                self.release.rescale.restore(self.release.pixels[row]),
-                self.release.masks,
-            )
+            image = self.release.rescale.restore(self.release.pixels[row])
+            masks = self.release.masks
         else:
             image, masks = self.real.images[row], self.real.masks
         mask = masks[row] if self.has_masks and masks is not None else None

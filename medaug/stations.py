@@ -388,6 +388,7 @@ def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
 def _evaluate(run: Run) -> None:
     from medaug.evaluation.features import extractor
     from medaug.evaluation.protocol import evaluate
+    from medaug.evaluation.tasks import evaluate_lesions
     from medaug.evaluation.unseen import likeness_to_unseen
 
     settings = run.config.evaluation
@@ -407,6 +408,17 @@ def _evaluate(run: Run) -> None:
         folder=run.folder / "evaluation",
     )
     # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
+    tasks = evaluate_lesions(
+        training,
+        tuning,
+        HeldOut(test, lineage=(run.generator.record,)),
+        run.release,
+        settings,
+        run.window,
+        run.config.seed,
+        run.progress,
+        folder=run.folder / "evaluation",
+    )
     alike = likeness_to_unseen(
         run.patches,
         run.split,
@@ -417,7 +429,9 @@ def _evaluate(run: Run) -> None:
         run.progress,
         masks=run.release.masks,
     )
-    write_json(run.folder / "evaluation.json", evaluation.document() | {"fidelity": alike})
+    write_json(
+        run.folder / "evaluation.json", evaluation.document() | {"tasks": tasks, "fidelity": alike}
+    )
 
 
 @dataclass(frozen=True)

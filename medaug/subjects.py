@@ -2,8 +2,9 @@
 
 Needs the extra ``medaug[torchio]``. TorchIO's images are volumes (channel, i, j, k) with an affine
 to millimetres in RAS+. Columns of a patch run to the left of the patient, rows to the back,
-slices to the head, so that i is the column, j the row and k the slice. A flat patch has one slice; adjacent
-slices that are channels elsewhere become slices again, and their mask is 0 beside the middle one.
+slices to the head, so that i is the column, j the row and k the slice. A flat patch has one slice;
+adjacent slices that are channels elsewhere become slices again, and their mask is 0 beside the
+middle one.
 Patches have no place in a body: the corner lies at the origin.
 """
 
@@ -51,7 +52,7 @@ def subjects_dataset(
     patches = SyntheticPatches(folder, verify=verify)
     image = read_manifest(patches.folder).image
     affine = np.diag([-1.0, -1.0, 1.0, 1.0])
-    if image.mm_per_pixel > 0:
+    if image.mm_per_pixel is not None:
         flat = len(image.shape) == 3
         between = image.slice_mm if flat and image.slice_mm else image.mm_per_pixel
         affine = np.diag([-image.mm_per_pixel, -image.mm_per_pixel, between, 1.0])

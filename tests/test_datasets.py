@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 
 from medaug.datasets import MixedPatches, SyntheticPatches, mixed_dataset
 from medaug.domain import PatchSet, Window
@@ -53,10 +53,9 @@ class TestSyntheticPatches:
     ) -> None:
         dataset = SyntheticPatches(library.release_dir)
         assert "release" not in vars(dataset)
-        alone = everything(dataset, 0)
+        assert dataset[3]["source"] == "synthetic"
         assert "release" in vars(dataset)
         assert "release" not in dataset.__getstate__()
-        assert same(everything(dataset, 1), alone)
 
     def test_what_does_not_verify_is_refused(
         self, library: SimpleNamespace, tmp_path: Path
@@ -79,11 +78,18 @@ def mixed(library: SimpleNamespace, **changes: Any) -> MixedPatches:
 class TestMixed:
     """An arm of the evaluation as a data set."""
 
-    def test_the_same_samples_for_any_number_of_workers(self, library: SimpleNamespace) -> None:
+    @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+    def test_the_same_samples_for_any_number_of_workers(
+        self, library: SimpleNamespace, workers: int
+    ) -> None:
         dataset = mixed(library)
-        alone = everything(dataset, 0)
-        for workers in (1, 2):
-            assert same(everything(dataset, workers), alone)
+        dataset.set_epoch(2)
+        both = ConcatDataset([dataset, SyntheticPatches(library.release_dir)])
+        alone = everything(both, 0)
+        assert same(everything(both, workers), alone)
+
+    def test_the_seed_decides(self, library: SimpleNamespace) -> None:
+        alone = everything(mixed(library), 0)
         assert same(everything(mixed(library), 0), alone)
         assert not same(everything(mixed(library, seed=4), 0), alone)
 

@@ -83,7 +83,7 @@ Entrant = FitPredict | Factory
 Entrants = Mapping[str, Entrant]
 
 
-def refuse_entrants(entrants: Entrants, taken: tuple[str, ...]) -> None:
+def refuse_entrants(entrants: Mapping[str, object], taken: tuple[str, ...]) -> None:
     """Raise `SettingsError` for what can be neither trained nor told apart; names every one."""
     faults = []
     for name, entrant in entrants.items():

@@ -1,9 +1,9 @@
 """Train a network to outline lesions, on the arms that have masks, and map the test patches.
 
 The network is MONAI's U-Net, one channel out: how likely a pixel belongs to the lesion. Loss is
-soft Dice plus cross-entropy. Everything else is as for the classifiers (`training`): the same batches,
-optimiser steps and rate in every arm, and the best of five checkpoints, here by mean Dice on the
-tuning patches.
+soft Dice plus cross-entropy. Everything else is as for the classifiers (`training`): the same
+batches, optimiser steps and rate in every arm, and the best of five checkpoints, here by mean Dice
+on the tuning patches.
 
 .. [1] Ronneberger et al. 2015, doi:10.1007/978-3-319-24574-4_28; with residual units, as in
    Kerfoot et al. 2019, doi:10.1007/978-3-030-12029-0_40
@@ -69,7 +69,8 @@ class Outlined:
         if training.masks is None or tuning.masks is None:
             raise ValueError("outlines cannot be learnt without masks")
         made = slice(None) if release.masks is not None else slice(0)
-        masks = np.zeros(0) if release.masks is None else release.masks
+        none = np.zeros((0, *training.masks.shape[1:]), np.bool_)
+        masks = none if release.masks is None else release.masks
         real, synthetic, tuned, tested = (
             torch.from_numpy(window.to_signed(images))
             for images in (training.images, release.images[made], tuning.images, test.images)
@@ -79,7 +80,7 @@ class Outlined:
             masks=torch.from_numpy(training.masks)[:, None],
             labels=torch.from_numpy(training.labels),
             synthetic=synthetic,
-            synthetic_masks=torch.from_numpy(masks)[:, None].bool(),
+            synthetic_masks=torch.from_numpy(masks)[:, None],
             synthetic_labels=torch.from_numpy(labels_among(release, training.classes)[made]),
             tuning=tuned,
             tuning_masks=tuning.masks,
@@ -178,7 +179,9 @@ def _mapped(network: nn.Module, images: Tensor) -> Tensor:
         wider = [width for extra in reversed(missing) for width in (0, extra)]
         images = functional.pad(images, wider, mode="reflect")
     mapped: Tensor = network(images)
-    return mapped[(..., *(slice(side) for side in sides))]
+    for axis, side in enumerate(sides, start=2):
+        mapped = mapped.narrow(axis, 0, side)
+    return mapped
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from medaug.evaluation.detection import (
 )
 from medaug.evaluation.devices import device_of
 from medaug.evaluation.lesion_statistics import comparisons_of, interval_of, lesion_weights
-from medaug.evaluation.policies import ARMS, Arm, ArmName
+from medaug.evaluation.policies import ARMS, Arm
 from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
 from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.segmentation import Outlined, dice, overlaps, train_and_map
@@ -42,7 +42,7 @@ RECIPE = 1
 NETWORK = "u-net"
 
 Floats = NDArray[np.float64]
-Maps = dict[ArmName, list[NDArray[np.float16]]]
+Maps = dict[str, list[NDArray[np.float16]]]
 
 
 def evaluate_lesions(
@@ -194,7 +194,7 @@ def _segmentation(found: _Found, settings: EvaluationSettings, seed: int) -> dic
     labels, patient_of = test.labels[first], test.patient_index[first]
     rng = np.random.default_rng(int(digest_of("segmentation", seed)[:15], 16))
     weights = lesion_weights(patient_of, labels, settings.bootstrap, rng)
-    figures: dict[ArmName, dict[str, Floats]] = {}
+    figures: dict[str, dict[str, Floats]] = {}
     for arm, maps in found.maps.items():
         of_seeds = []
         for each in maps:
@@ -209,9 +209,9 @@ def _segmentation(found: _Found, settings: EvaluationSettings, seed: int) -> dic
         }
     sentences = [
         (
-            "Each test lesion is outlined by the network: every pixel whose probability is above one "
-            "half. Dice, 2 x what both mark over the sum of what each marks, is taken per lesion "
-            "(over all patches that show it) and averaged over lesions."
+            "Each test lesion is outlined by the network: every pixel whose probability is above "
+            "one half. Dice, 2 x what both mark over the sum of what each marks, is taken per "
+            "lesion (over all patches that show it) and averaged over lesions."
         ),
         *_shared_sentences(found, settings),
     ]
@@ -225,7 +225,7 @@ def _detection(found: _Found, settings: EvaluationSettings, seed: int) -> dict[s
     rng = np.random.default_rng(int(digest_of("detection", seed)[:15], 16))
     weights = lesion_weights(test.patient_index, test.labels, settings.bootstrap, rng)
     patients = len(test.patient_order)
-    figures: dict[ArmName, dict[str, Floats]] = {}
+    figures: dict[str, dict[str, Floats]] = {}
     for arm, maps in found.maps.items():
         curves = np.stack(
             [sensitivities(marks_on(each, found.masks), weights, patients) for each in maps], axis=1
@@ -245,8 +245,8 @@ def _detection(found: _Found, settings: EvaluationSettings, seed: int) -> dict[s
         (
             "Patches are cut around lesions: this says how well a lesion is found and bounded in a "
             "region that somebody pointed at, not how well whole volumes are searched. One mark of "
-            f"the usual size in the middle of every patch, without looking, hits {100 * blind:.0f} % of "
-            "the lesions; it makes a false mark of every miss."
+            f"the usual size in the middle of every patch, without looking, hits "
+            f"{100 * blind:.0f} % of the lesions; it makes a false mark of every miss."
         ),
         *_shared_sentences(found, settings),
     ]
@@ -262,7 +262,7 @@ def _mean(weights: Floats, of_lesions: Floats, chosen: NDArray[np.bool_]) -> Flo
 
 def _document(
     metric: str,
-    figures: dict[ArmName, dict[str, Floats]],
+    figures: dict[str, dict[str, Floats]],
     found: _Found,
     counted: dict[str, Any],
     sentences: Sequence[str],
@@ -303,8 +303,8 @@ def _shared_sentences(found: _Found, settings: EvaluationSettings) -> list[str]:
             f"{settings.steps} optimiser steps of {settings.batch} patches; tuning {unit} chose "
             f"the checkpoint by mean Dice. Intervals ({100 * settings.confidence:g} %, percentile) "
             f"come from {settings.bootstrap} bootstrap samples of test {unit} and the spread "
-            "between seeds; p values are corrected by Holm's method within this task. The verdict rests "
-            "on the classification alone."
+            "between seeds; p values are corrected by Holm's method within this task. The "
+            "verdict rests on the classification alone."
         )
     ]
     if found.without:
