@@ -17,11 +17,8 @@ from medaug.errors import CohortError, ReaderError, SettingsError
 from medaug.subjects import subjects_dataset
 
 
-def everything(dataset: Any, workers: int) -> list[dict[str, Any]]:
-    # Not forked: this process has threads.
-    context = "spawn" if workers else None
-    loader = DataLoader(dataset, batch_size=7, num_workers=workers, multiprocessing_context=context)
-    return list(loader)
+def everything(dataset: Any) -> list[dict[str, Any]]:
+    return list(DataLoader(dataset, batch_size=7))
 
 
 def same(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> bool:
@@ -82,24 +79,33 @@ class TestMixed:
     def test_the_same_samples_for_any_number_of_workers(
         self, library: SimpleNamespace, workers: int
     ) -> None:
+        """Also after `set_epoch`, in workers that have been there before."""
         dataset = mixed(library)
-        dataset.set_epoch(2)
         both = ConcatDataset([dataset, SyntheticPatches(library.release_dir)])
-        alone = everything(both, 0)
-        assert same(everything(both, workers), alone)
+        # Not forked: this process has threads.
+        loader = DataLoader(
+            both,
+            batch_size=7,
+            num_workers=workers,
+            multiprocessing_context="spawn",
+            persistent_workers=True,
+        )
+        for epoch in (0, 2):
+            dataset.set_epoch(epoch)
+            assert same(list(loader), everything(both))
 
     def test_the_seed_decides(self, library: SimpleNamespace) -> None:
-        alone = everything(mixed(library), 0)
-        assert same(everything(mixed(library), 0), alone)
-        assert not same(everything(mixed(library, seed=4), 0), alone)
+        alone = everything(mixed(library))
+        assert same(everything(mixed(library)), alone)
+        assert not same(everything(mixed(library, seed=4)), alone)
 
     def test_epochs_differ_and_come_again(self, library: SimpleNamespace) -> None:
         dataset = mixed(library)
-        first = everything(dataset, 0)
+        first = everything(dataset)
         dataset.set_epoch(1)
-        assert not same(everything(dataset, 0), first)
+        assert not same(everything(dataset), first)
         dataset.set_epoch(0)
-        assert same(everything(dataset, 0), first)
+        assert same(everything(dataset), first)
 
     @pytest.mark.parametrize(("policy", "share"), [("real", 0.0), ("real+gan", 0.3), ("gan", 1.0)])
     def test_shares_of_classes_and_sources(

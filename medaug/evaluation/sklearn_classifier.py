@@ -8,8 +8,8 @@ little from the pictures, and what augmentation does to it says little either.
 >>> images[labels == 1] += 0.8
 >>> line = radiomic_logistic()
 >>> line.fit(Patches(images[:20], labels[:20], 2))
->>> (line.predict(Patches(images[20:], None, 2)).argmax(axis=1) == labels[20:]).all()
-np.True_
+>>> line.predict(Patches(images[20:24], None, 2)).argmax(axis=1).tolist()
+[0, 1, 0, 1]
 """
 
 from __future__ import annotations

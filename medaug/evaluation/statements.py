@@ -85,10 +85,15 @@ def classifier_sentences(
     classifiers: Sequence[str], settings: EvaluationSettings
 ) -> tuple[str, ...]:
     """What the classifiers began from, and which of them stand apart."""
-    fresh = [name for name in classifiers if name not in ("transfer", *SANITY_LINES)]
+    fresh = [name for name in settings.classifiers if name not in ("transfer", *SANITY_LINES)]
     sentences = []
     if fresh:
-        sentences.append(f"Classifiers that began from random weights: {_list(fresh)}.")
+        sentences.append(f"Networks that began from random weights: {_list(fresh)}.")
+    if others := [name for name in classifiers if name not in settings.classifiers]:
+        sentences.append(
+            f"Classifiers that were handed in, of which nothing more is known here: {_list(others)}. "
+            "Those without optimiser steps are shown equally many patches in every arm."
+        )
     if "transfer" in classifiers:
         file = Path(settings.weights)
         digest = read_weights(settings.weights, settings.weights_sha256)[1]
@@ -100,8 +105,8 @@ def classifier_sentences(
     if "radiomic-logistic" in classifiers:
         sentences.append(
             "radiomic-logistic, logistic regression on radiomic features, is a sanity line: it has "
-            "no optimiser steps and is shown as many patches in every arm; nothing is compared or "
-            "concluded with it."
+            "no optimiser steps and is shown equally many patches in every arm; nothing is compared "
+            "or concluded with it."
         )
     return tuple(sentences)
 

@@ -1,5 +1,6 @@
 """Classifiers of every kind through the same protocol."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from medaug.evaluation.policies import ARMS
 from medaug.evaluation.protocol import Evaluation, evaluate
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.sklearn_classifier import OnRadiomics
+from medaug.evaluation.statements import classifier_sentences
 from medaug.evaluation.transfer import colours, transferred
 
 MakeStudy = Callable[..., Any]
@@ -201,20 +203,27 @@ class TestTransfer:
         save_file(network.state_dict(), path)
         return path
 
-    def test_it_is_trained_from_the_file_whose_hash_is_recorded(
+    @pytest.mark.slow
+    def test_it_is_trained_and_judged(
         self, study: MakeStudy, quick: EvaluationSettings, weights: Path
     ) -> None:
         settings = quick.model_copy(update={"classifiers": ("transfer",), "weights": str(weights)})
         found = run(study(sizes=(12, 12, 12)), settings)
-        (sentence,) = [each for each in found.protocol if "own.safetensors" in each]
-        assert len(sentence.split("SHA-256 ")[1].split(")")[0]) == 64
-        network = transferred(str(weights), 3)
-        stored = load_file(weights)
+        assert {arm.classifier for arm in found.arms} == {"transfer"}
+        assert any("own.safetensors" in sentence for sentence in found.protocol)
+
+    def test_it_begins_with_the_file_whose_hash_is_said(self, weights: Path) -> None:
+        network, stored = transferred(str(weights), 3), load_file(weights)
         assert all(
             torch.equal(stored[key], each) for key, each in network.body.state_dict().items()
         )
-        rates = [group["lr"] for group in network.groups(1e-3)]
-        assert rates == pytest.approx([1e-4, 1e-3])
+        assert [group["lr"] for group in network.groups(1e-3)] == pytest.approx([1e-4, 1e-3])
+        with torch.no_grad():
+            for size in ((1, 16, 16), (3, 80, 72), (1, 8, 16, 16)):
+                assert network(torch.zeros(2, *size)).shape == (2, 3)
+        settings = EvaluationSettings(classifiers=("transfer",), weights=str(weights))
+        (sentence,) = classifier_sentences(["transfer"], settings)
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() in sentence
 
     def test_three_colours_of_one_three_or_many_slices(self) -> None:
         cube = torch.arange(5.0)[None, None, :, None, None].expand(1, 1, 5, 8, 8)
