@@ -91,7 +91,7 @@ def classifier_sentences(
         sentences.append(f"Networks that began from random weights: {_list(fresh)}.")
     if others := [name for name in classifiers if name not in settings.classifiers]:
         sentences.append(
-            f"Classifiers that were handed in, of which nothing more is known here: {_list(others)}. "
+            f"Classifiers handed in, of which nothing more is known here: {_list(others)}. "
             "Those without optimiser steps are shown equally many patches in every arm."
         )
     if "transfer" in classifiers:
@@ -105,8 +105,8 @@ def classifier_sentences(
     if "radiomic-logistic" in classifiers:
         sentences.append(
             "radiomic-logistic, logistic regression on radiomic features, is a sanity line: it has "
-            "no optimiser steps and is shown equally many patches in every arm; nothing is compared "
-            "or concluded with it."
+            "no optimiser steps and is shown equally many patches in every arm; nothing is "
+            "compared or concluded with it."
         )
     return tuple(sentences)
 
