@@ -4,7 +4,7 @@ Input is (patch, channel, row, column), adjacent slices being channels; or (patc
 column), for which every convolution and pooling is 3-D and nothing else changes. It is windowed to
 [-1, 1]; output is one logit per class. On flat patches the first two train in minutes on two CPU
 cores, so that every arm can be trained with several seeds. The others are the networks that most
-papers use, whole; they take ten to fifty times as long.
+papers use, whole: a step of 32 patches of 64 x 64 takes a core 0.25 to 0.45 s, not 0.02 to 0.04 s.
 
 .. [1] Frid-Adar et al. 2018, doi:10.1016/j.neucom.2018.09.013
 .. [2] He et al. 2016, doi:10.1109/CVPR.2016.90; the network is MONAI's

@@ -101,13 +101,13 @@ class TestDetection:
         masks = np.zeros((3, 20, 20), dtype=bool)
         masks[:, 2:8, 2:8] = True
         maps = np.full(masks.shape, -9.0)
-        maps[0, 3:8, 2:8] = 2.0  # five sixths of it
+        maps[0, 3:8, 2:8] = 1.0  # five sixths of it
         maps[0, 12:15, 12:15] = 3.0  # elsewhere
-        maps[1, 2:8, 2:5] = 1.0  # two halves: the second counts neither way
-        maps[1, 2:8, 6:8] = 0.5
+        maps[1, 2:8, 2:5] = 1.8  # two halves: the second counts neither way
+        maps[1, 2:8, 6:8] = 1.5
         marks = marks_on(maps, masks)
         assert marks.patch.tolist() == [0, 0, 1, 1]
-        assert marks.score.tolist() == [3.0, 2.0, 1.0, 0.5]
+        assert marks.score.tolist() == [3.0, 1.0, 1.8, 1.5]
         assert marks.hit.tolist() == [False, True, True, False]
         assert marks.idle.tolist() == [False, False, False, True]
         assert sensitivities(marks, np.ones((1, 3)), 3)[0].tolist() == pytest.approx(
