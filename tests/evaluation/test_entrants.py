@@ -69,7 +69,7 @@ class TestEntrants:
         cohort = study()
         Watched.fits = []
         state = np.random.get_state()[1].copy()
-        settings = quick.model_copy(update={"steps": 40})
+        settings = quick.model_copy(update={"steps": 12})
         given = {"mine": Watched(), "line": linear}
         found = run(cohort, settings, entrants=given)
         assert np.array_equal(np.random.get_state()[1], state)
