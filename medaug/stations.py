@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from medaug.domain import Release
     from medaug.evaluation.bench import External
     from medaug.evaluation.protocol import Evaluation
+    from medaug.evaluation.settings import EvaluationSettings
     from medaug.generators.refined import RefinedGenerator
     from medaug.generators.refining import Pair
     from medaug.generators.settings import GeneratorSettings, RefinerSettings
@@ -358,6 +359,8 @@ def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
 def _evaluate(run: Run) -> None:
     from medaug.evaluation.features import extractor
     from medaug.evaluation.protocol import evaluate
+    from medaug.evaluation.settings import SearchSettings
+    from medaug.evaluation.tasks import evaluate_lesions
     from medaug.evaluation.unseen import likeness_to_unseen
 
     settings = run.config.evaluation.as_asked()
@@ -367,11 +370,13 @@ def _evaluate(run: Run) -> None:
     outside = list(_external(run))
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
 
-    def judged(patches: PatchSet, folder: Path) -> Evaluation:
+    record = run.generator.record
+
+    def judged(patches: PatchSet, settings: EvaluationSettings, folder: Path) -> Evaluation:
         return evaluate(
             training,
             tuning,
-            HeldOut(patches, lineage=(run.generator.record,)),
+            HeldOut(patches, lineage=(record,)),
             run.release,
             settings,
             run.window,
@@ -380,8 +385,19 @@ def _evaluate(run: Run) -> None:
             folder,
         )
 
-    evaluation = judged(test, run.folder / "evaluation")
+    evaluation = judged(test, settings, run.folder / "evaluation")
     # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
+    tasks = evaluate_lesions(
+        training,
+        tuning,
+        HeldOut(test, lineage=(record,)),
+        run.release,
+        settings,
+        run.window,
+        run.config.seed,
+        run.progress,
+        folder=run.folder / "evaluation",
+    )
     alike = likeness_to_unseen(
         run.patches,
         run.split,
@@ -392,16 +408,17 @@ def _evaluate(run: Run) -> None:
         run.progress,
         masks=run.release.masks,
     )
-    document = evaluation.document() | {"fidelity": alike}
+    document = evaluation.document() | {"tasks": tasks, "fidelity": alike}
     if settings.folds:
         document["folds"] = cross_validated(
             run.config, run.patches, run.folder / "folds", run.progress, outside, run.release
         )
     else:
-        # The same seeds give the same classifiers.
+        # The same seeds give the same classifiers; curve and search have been made.
+        once = settings.model_copy(update={"dose_curve": (), "search": SearchSettings()})
         document["external"] = []
         for one in outside:
-            found = judged(one.patches, run.folder / "external" / one.name / "evaluation")
+            found = judged(one.patches, once, run.folder / "external" / one.name / "evaluation")
             shown = {key: found.document()[key] for key in ("test", "arms", "comparisons")}
             document["external"].append({"name": one.name, **shown})
     write_json(run.folder / "evaluation.json", document)

@@ -23,6 +23,7 @@ from medaug.evaluation.protocol import _diet
 from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.training import Diet, Scores, train_and_score
+from medaug.evaluation.transfer import begins_from
 
 RECIPE = 1
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
@@ -125,7 +126,7 @@ class Bench:
         if dealt:
             name += "_" + "_".join(map(str, dealt))
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        recipe += [settings.synthetic_per_batch, settings.model_dump(mode="json").get("weights")]
+        recipe += [settings.synthetic_per_batch, *begins_from(job.classifier, settings)]
         what = [RECIPE, torch.__version__, self.device.type, name, list(dealt), own_seed]
         digest = digest_of(*table.digests, recipe, what, repr(job.arm))
         note = f"fold {job.fold + 1}, {job.classifier}, {job.arm.name}"

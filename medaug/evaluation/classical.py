@@ -26,6 +26,7 @@ One batched pass does what MONAI's transforms do patch by patch
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -35,7 +36,7 @@ from monai.networks.layers.convutils import gaussian_1d
 from torch import Tensor
 from torch.nn import functional
 
-from medaug.domain import Unit, Window
+from medaug.domain import PatchSet, Unit, Window
 
 SHIFT_MM = 5.0
 """Largest shift along an axis: about how far off its centre a lesion is marked."""
@@ -103,6 +104,14 @@ class Limits:
         if unit is Unit.SUV:
             return cls(shift, blur, CONTRAST, 0.0, 0.0, width)
         return cls(shift, blur, CONTRAST, None, width, width)
+
+    @classmethod
+    def of_patches(cls, patches: PatchSet, window: Window) -> Self:
+        """For ``patches`` on [-1, 1], by their commonest spacing."""
+        spacings = Counter(place.mm_per_pixel for place in patches.locations)
+        (mm_per_pixel, _), *_ = spacings.most_common(1)
+        limits = cls.of(patches.unit, window, mm_per_pixel, patches.images.shape[2:])
+        return limits.signed(window)
 
     def signed(self, window: Window) -> Self:
         """The same for pictures on [-1, 1] (`Window.to_signed`)."""

@@ -20,7 +20,7 @@ from medaug.evaluation.curve import worth
 from medaug.evaluation.judging import Judgement, judge
 from medaug.evaluation.nested import ALONE_DOSE, WITH, WITHOUT, Choice, Nested, Trainings
 from medaug.evaluation.protocol import Verdict
-from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statements import verdict_sentence
 
 PAIRS_OF_FOLDS = (*PAIRS, (WITH, WITHOUT))
@@ -92,7 +92,8 @@ def _dose_curve(choices: Sequence[Choice], classifier: str) -> list[dict[str, An
 def _verdict(
     judged: Judgement, patches: PatchSet, found: Nested, settings: EvaluationSettings
 ) -> Verdict:
-    if not any(choice.dose for choice in found.choices):
+    judging = [each for each in found.choices if each.classifier not in SANITY_LINES]
+    if not any(choice.dose for choice in judging):
         sentence = (
             "No evidence that synthetic patches of refitted generators help on top of classical "
             "augmentation: in every fold the tuning part chose none of them, so that the arms of "

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from medaug.domain import PatchSet, Release
 from medaug.evaluation.policies import Arm
-from medaug.evaluation.settings import ClassifierName
 from medaug.evaluation.statistics import Interval, macro_auc
 from medaug.evaluation.training import Scores
 
@@ -67,9 +66,9 @@ def arms_at(arms: Iterable[Arm], doses: Sequence[float]) -> tuple[Arm, ...]:
 def curve_of(
     arms: Sequence[Arm],
     doses: Sequence[float],
-    classifiers: Sequence[ClassifierName],
+    classifiers: Sequence[str],
     intervals: Mapping[tuple[str, str], Interval],
-    scores: Mapping[tuple[ClassifierName, str], Sequence[Scores]],
+    scores: Mapping[tuple[str, str], Sequence[Scores]],
     tuning_labels: NDArray[np.int64],
     different: Mapping[float, dict[str, int]],
 ) -> Iterator[DosePoint]:

@@ -37,13 +37,13 @@ from medaug.domain import (
 from medaug.evaluation.bench import Bench, Job, Table, fold_scores
 from medaug.evaluation.classical import ON_UNKNOWN, Limits, augment, draw
 from medaug.evaluation.comparison import Comparison
+from medaug.evaluation.devices import device_of
 from medaug.evaluation.doses import at_dose, best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.judging import judge
 from medaug.evaluation.nested import refuse_splits
 from medaug.evaluation.pace import Pace
 from medaug.evaluation.policies import ARMS
-from medaug.evaluation.protocol import _device
 from medaug.evaluation.refits import Refit, refuse_unfit, wanted_for
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statistics import Floats, Interval, macro_auc
@@ -112,7 +112,7 @@ def sweep(
     trainings = len(COPIES) + len(settings.doses) - 1 + 2 * settings.seeds
     steps = trainings * settings.steps
     pace = Pace(progress or Silent(), len(splits), len(splits) * steps)
-    bench = Bench(settings, seed, _device(settings), folder, pace)
+    bench = Bench(settings, seed, device_of(settings), folder, pace)
     scores: dict[tuple[str, str], list[FoldScores]] = {}
     chosen = []
     for number, split in enumerate(splits):

@@ -16,6 +16,7 @@ from medaug.errors import CohortError, Fault
 from medaug.evaluation.comparison import PAIRS, Arm, Classifier, Comparison, Judged, compare
 from medaug.evaluation.figures import Draws, Figures, figures_of
 from medaug.evaluation.fold_scores import FoldScores
+from medaug.evaluation.settings import SANITY_LINES
 from medaug.evaluation.statistics import Floats, Interval
 from medaug.evaluation.uncertainty import Design, Spread
 
@@ -117,9 +118,10 @@ def judge(
         for (classifier, arm), each in judged.items()
     )
     seeds = {run.seed for run in first}
+    compared = {key: each for key, each in judged.items() if key[0] not in SANITY_LINES}
     return Judgement(
         arms=arms,
-        comparisons=compare(judged, classes, draws, confidence, rng, pairs),
+        comparisons=compare(compared, classes, draws, confidence, rng, pairs),
         patients=len(draws.number),
         patches=sum(len(run.test.labels) for run in first if run.seed == min(seeds)),
         folds=len({run.fold for run in first}),

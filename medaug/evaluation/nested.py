@@ -36,11 +36,11 @@ from medaug.errors import CohortError, Fault, LeakageError, SettingsError
 from medaug.evaluation.bench import Bench, External, Job, Table, fold_scores
 from medaug.evaluation.comparison import MAIN
 from medaug.evaluation.curve import Shares, subset
+from medaug.evaluation.devices import device_of
 from medaug.evaluation.doses import at_dose, best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.pace import Pace
 from medaug.evaluation.policies import ARMS, Arm, arms_of
-from medaug.evaluation.protocol import _device
 from medaug.evaluation.refits import Refit, Refitted, refuse_unfit, wanted_for
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statistics import macro_auc
@@ -152,7 +152,7 @@ def cross_validate(
     pace = Pace(
         progress or Silent(), len(splits) * generators, len(splits) * trainings * settings.steps
     )
-    bench = Bench(settings, seed, _device(settings), folder, pace)
+    bench = Bench(settings, seed, device_of(settings), folder, pace)
     found = Nested({}, {one.name: {} for one in external}, Shares({}, {}, {}), ())
     choices: list[Choice] = []
     for number, split in enumerate(splits):

@@ -87,6 +87,16 @@ class Plan:
     labels: Tensor
     operations: Operations | None
 
+    def gather(self, *columns: Tensor | None) -> Tensor:
+        """(patch, ...) what the places show, from a column of each source; nothing done to it."""
+        kept = [column for column in columns if column is not None]
+        shown = kept[0].new_empty((len(self.row), *kept[0].shape[1:]))
+        for at, column in enumerate(columns):
+            if column is not None:
+                here = self.source == at
+                shown[here] = column[self.row[here]]
+        return shown
+
 
 @dataclass(frozen=True)
 class Policy:

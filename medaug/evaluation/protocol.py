@@ -6,7 +6,6 @@ judge is refused before anything is trained (`refusals`).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,10 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
-from medaug.errors import Fault, SettingsError
 from medaug.evaluation.classical import Limits
+from medaug.evaluation.classifiers import refuse_small
 from medaug.evaluation.comparison import Comparison, Word, overall
+from medaug.evaluation.devices import device_of
 from medaug.evaluation.dose_curve import DosePoint, arms_at, curve_of, different_at
+from medaug.evaluation.entrants import Entrants, refuse_entrants
 from medaug.evaluation.fold_scores import FoldScores, Scored
 from medaug.evaluation.judging import ArmResult, judge
 from medaug.evaluation.policies import REFINED, SYNTHETIC, Arm
@@ -29,15 +30,16 @@ from medaug.evaluation.refusals import refuse_doses, refuse_leaks, refuse_misfit
 from medaug.evaluation.released import labels_among, lacking, trainable
 from medaug.evaluation.scores import ScoreStore
 from medaug.evaluation.search import Found, refuse_without_optuna, search_each
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
 from medaug.evaluation.training import Diet, Scores, train_and_score
+from medaug.evaluation.transfer import begins_from
 from medaug.progress import Progress, Silent
 
 RECIPE = 2
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
 
-Trainings = dict[tuple[ClassifierName, str], list[Scores]]
+Trainings = dict[tuple[str, str], list[Scores]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Evaluation:
         return {
             "test": self.test,
             "seeds": list(range(self.settings.seeds)),
-            "classifiers": list(self.settings.classifiers),
+            "classifiers": list(dict.fromkeys(arm.classifier for arm in self.arms)),
             "steps": self.settings.steps,
             "arms": [arm.document() for arm in self.arms],
             "arms_left_out": self.left_out,
@@ -97,6 +99,7 @@ def evaluate(
     progress: Progress | None = None,
     folder: Path | None = None,
     refined: Release | None = None,
+    entrants: Entrants | None = None,
 ) -> Evaluation:
     """Train every classifier on every arm with every seed, and judge on unseen real patients.
 
@@ -115,27 +118,39 @@ def evaluate(
         folder: keeps the scores of finished trainings; a later call goes on from there.
         refined: a second release, made by simulate-and-refine, for the arm
             real+classical+refined; the lineage of ``test`` names its generator too.
+        entrants: classifiers of the caller's own by name, judged beside those of the settings. What
+            they are made of cannot be told, so their scores are not kept.
 
     Raises:
         LeakageError: if what judges was trained on.
         CohortError: if patches and release do not fit one another or a class lacks patients;
             every fault is named.
-        SettingsError: for a device that is not there.
+        SettingsError: for a device or a weight file that is not there, or an entrant that is no
+            classifier.
     """
     for each in (release,) if refined is None else (release, refined):
         refuse_leaks(training, tuning, test, each)
         refuse_misfits(training, tuning, test.patches, each)
+    refuse_small(settings, training.images.shape[2:])
     refuse_doses(settings, training.classes)
     refuse_without_optuna(settings.search)
-    device = _device(settings)
+    own = entrants or {}
+    refuse_entrants(own)
+    device = device_of(settings)
     diet = _diet(training, tuning, test.patches, release, window, refined)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
     releases = [release.digest, "" if refined is None else refined.digest]
     arms, left_out = trainable(lacking(release, training.classes), settings, refined is not None)
     store, progress = ScoreStore(folder), progress or Silent()
 
-    def train(arms: Sequence[Arm], settings: EvaluationSettings = settings) -> Trainings:
-        return _train_all(arms, diet, digests, releases, settings, seed, device, store, progress)
+    def train(
+        arms: Sequence[Arm],
+        settings: EvaluationSettings = settings,
+        entrants: Entrants = own,
+    ) -> Trainings:
+        return _train_all(
+            arms, diet, digests, releases, settings, seed, device, store, progress, entrants
+        )
 
     def judged(trainings: Trainings) -> Evaluation:
         return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
@@ -145,7 +160,7 @@ def evaluate(
     found = search_each(diet, seen, settings, seed, device, store, progress)
     for winner in found:
         alone = settings.model_copy(update={"classifiers": (winner.classifier,)})
-        trainings |= train([Arm("real+searched", found=winner.policy)], alone)
+        trainings |= train([Arm("real+searched", found=winner.policy)], alone, {})
     evaluation = replace(judged(trainings), searches=found)
     if not settings.dose_curve:
         return evaluation
@@ -154,22 +169,13 @@ def evaluate(
     points = curve_of(
         arms,
         settings.dose_curve,
-        settings.classifiers,
+        (*settings.classifiers, *own),
         {(row.classifier, row.arm): row.auc for row in rows},
         trainings | further,
         tuning.labels,
         {dose: different_at(dose, training, release) for dose in settings.dose_curve},
     )
     return replace(evaluation, dose_curve=tuple(points))
-
-
-def _device(settings: EvaluationSettings) -> torch.device:
-    available = torch.cuda.is_available()
-    if settings.device == "cuda" and not available:
-        raise SettingsError(
-            Fault("evaluation.device", "cuda, but torch finds no CUDA device", "auto, cpu")
-        )
-    return torch.device("cuda" if available and settings.device != "cpu" else "cpu")
 
 
 def _diet(
@@ -181,9 +187,6 @@ def _diet(
     refined: Release | None = None,
 ) -> Diet:
     """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
-    spacings = Counter(place.mm_per_pixel for place in training.locations)
-    (mm_per_pixel, _), *_ = spacings.most_common(1)
-    limits = Limits.of(training.unit, window, mm_per_pixel, training.images.shape[2:])
     second = None if refined is None else torch.from_numpy(window.to_signed(refined.images))
     real, synthetic, tuned, tested = (
         torch.from_numpy(window.to_signed(images))
@@ -197,7 +200,7 @@ def _diet(
         tuning=tuned,
         tuning_labels=tuning.labels,
         test=tested,
-        limits=limits.signed(window),
+        limits=Limits.of_patches(training, window),
         names=training.classes,
         refined=second,
         refined_labels=None
@@ -216,10 +219,11 @@ def _train_all(
     device: torch.device,
     store: ScoreStore,
     progress: Progress,
+    entrants: Entrants,
 ) -> Trainings:
     """Scores of every classifier, arm and seed, from the store where they are there."""
     trainings: Trainings = {}
-    wanted = list(_wanted(settings, arms))
+    wanted = list(_wanted((*settings.classifiers, *entrants), settings.seeds, arms))
     progress.start("training classifiers", len(wanted) * settings.steps)
     for classifier, arm, run in wanted:
         name = f"{classifier}_{arm.label}_{run}"
@@ -232,10 +236,12 @@ def _train_all(
             for source, digest in zip((SYNTHETIC, REFINED), releases, strict=True)
             if policy.uses(source)
         ]
+        recipe += begins_from(classifier, settings)
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
         digest = digest_of(*digests, recipe, what)
         note = f"{classifier}, {arm.label}, seed {run + 1} of {settings.seeds}"
-        scores = store.load(name, digest)
+        kept = store if classifier not in entrants else ScoreStore(None)
+        scores = kept.load(name, digest)
         if scores is None:
             scores = train_and_score(
                 classifier,
@@ -245,8 +251,9 @@ def _train_all(
                 own_seed,
                 device,
                 partial(progress.advance, note=note),
+                entrants.get(classifier),
             )
-            store.save(name, digest, scores)
+            kept.save(name, digest, scores)
         else:
             progress.advance(settings.steps, note)
         trainings.setdefault((classifier, arm.label), []).append(scores)
@@ -254,11 +261,11 @@ def _train_all(
 
 
 def _wanted(
-    settings: EvaluationSettings, arms: Sequence[Arm]
-) -> Iterator[tuple[ClassifierName, Arm, int]]:
-    for classifier in settings.classifiers:
+    classifiers: Sequence[str], seeds: int, arms: Sequence[Arm]
+) -> Iterator[tuple[str, Arm, int]]:
+    for classifier in classifiers:
         for arm in arms:
-            for run in range(settings.seeds):
+            for run in range(seeds):
                 yield classifier, arm, run
 
 

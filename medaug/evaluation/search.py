@@ -30,9 +30,15 @@ from medaug.errors import Fault, SettingsError
 from medaug.evaluation.policies import ARMS, Arm, Policy
 from medaug.evaluation.recipes import Classical, RandAugment, Recipe, TrivialAugment
 from medaug.evaluation.scores import ScoreStore
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings, SearchSettings
+from medaug.evaluation.settings import (
+    SANITY_LINES,
+    ClassifierName,
+    EvaluationSettings,
+    SearchSettings,
+)
 from medaug.evaluation.statistics import macro_auc
 from medaug.evaluation.training import Diet, train_and_score
+from medaug.evaluation.transfer import begins_from
 from medaug.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -98,14 +104,15 @@ def search_each(
     store: ScoreStore,
     progress: Progress,
 ) -> tuple[Found, ...]:
-    """A search with every classifier; none where none is asked for. As `searched`."""
-    trainings = settings.search.trials * settings.search.seeds * len(settings.classifiers)
+    """A search with every classifier that is judged, if any is asked for. As `searched`."""
+    judging = [name for name in settings.classifiers if name not in SANITY_LINES]
+    trainings = settings.search.trials * settings.search.seeds * len(judging)
     if not trainings:
         return ()
     progress.start("searching policies", trainings * settings.steps)
     return tuple(
         searched(classifier, diet, data, settings, seed, device, store, progress)
-        for classifier in settings.classifiers
+        for classifier in judging
     )
 
 
@@ -137,7 +144,8 @@ def searched(
     def score(policy: Policy, run: int) -> float:
         # The same seeds for every policy: fewer differences that are luck.
         own_seed = int(digest_of("search", seed, classifier, run)[:15], 16)
-        how = [settings.steps, settings.batch, settings.learning_rate]
+        how: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
+        how += begins_from(classifier, settings)
         digest = digest_of(
             data, policy.document(), how, own_seed, classifier, torch.__version__, device.type
         )

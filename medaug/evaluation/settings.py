@@ -5,7 +5,18 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-ClassifierName = Literal["frid-adar-2018", "resnet-10-narrow"]
+ClassifierName = Literal[
+    "frid-adar-2018",
+    "resnet-10-narrow",
+    "resnet-18",
+    "densenet-121",
+    "efficientnet-b0",
+    "radiomic-logistic",
+    "transfer",
+]
+SANITY_LINES = ("radiomic-logistic",)
+"""Classifiers whose scores are shown and from which nothing is concluded."""
+TaskName = Literal["classification", "segmentation", "detection"]
 ChosenArm = Literal[
     "real",
     "real+classical",
@@ -52,7 +63,7 @@ class RandAugmentSettings(BaseModel):
 
 
 class SearchSettings(BaseModel):
-    """A search for a policy, on tuning patients alone; it becomes an arm, real+searched."""
+    """A search on tuning patients alone; its policy becomes an arm, real+searched, not in folds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -71,7 +82,22 @@ class EvaluationSettings(BaseModel):
         ("frid-adar-2018", "resnet-10-narrow"),
         min_length=1,
         description="frid-adar-2018: their CNN; resnet-10-narrow: MONAI's ResNet, one block a "
-        "stage, 16 to 128 channels",
+        "stage, 16 to 128 channels; resnet-18, densenet-121, efficientnet-b0: MONAI's, from random "
+        "weights, far slower on a CPU; radiomic-logistic: logistic regression on radiomic "
+        "features, a sanity line without part in the verdict; transfer: a ResNet that "
+        "goes on from the file in weights",
+    )
+    weights: str = Field(
+        "", description="of the classifier transfer: the path of a *.safetensors of a ResNet"
+    )
+    weights_sha256: str = Field(
+        "", pattern="^([0-9a-fA-F]{64})?$", description="what the file in weights must have"
+    )
+    tasks: tuple[TaskName, ...] = Field(
+        ("classification",),
+        min_length=1,
+        description="classification, which gives the verdict; and, where patches and release have "
+        "masks, segmentation and detection (marks of the segmentation network)",
     )
     arms: tuple[ChosenArm, ...] = Field(
         ("real", "real+classical", "real+gan", "real+classical+gan", "gan"),
@@ -141,11 +167,11 @@ class EvaluationSettings(BaseModel):
     )
     quick: bool = Field(False, description="a smaller protocol for a first look; --quick sets it")
 
-    @field_validator("classifiers")
+    @field_validator("classifiers", "tasks")
     @classmethod
-    def _named_once(cls, value: tuple[ClassifierName, ...]) -> tuple[ClassifierName, ...]:
+    def _named_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(value)) < len(value):
-            raise ValueError("each classifier once")
+            raise ValueError("each name once")
         return value
 
     @field_validator("arms")
@@ -192,17 +218,29 @@ class EvaluationSettings(BaseModel):
         """These settings, or with ``quick`` smaller ones; nothing becomes larger."""
         if not self.quick:
             return self
-        fast: tuple[ClassifierName, ...] = ("resnet-10-narrow",)
+        judging = [name for name in self.classifiers if name not in SANITY_LINES]
         smaller = {
-            "classifiers": fast if fast[0] in self.classifiers else self.classifiers[:1],
+            "classifiers": ("resnet-10-narrow",) if "resnet-10-narrow" in judging else judging[:1],
             "seeds": 2,
             "steps": min(self.steps, 150),
             "bootstrap": min(self.bootstrap, 1000),
             "folds": min(self.folds, 2),
             "doses": tuple(dose for dose in self.doses if dose in (0, 1)) or self.doses[:2],
             "learning_curve": (),
+            "dose_curve": (),
+            "search": SearchSettings(),
         }
         return self.model_copy(update=smaller)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "classification" not in self.tasks:
+            raise ValueError("tasks name classification, on which the verdict rests")
+        if not set(self.classifiers) - set(SANITY_LINES):
+            raise ValueError("name a classifier beside radiomic-logistic, which gives no verdict")
+        if ("transfer" in self.classifiers) != bool(self.weights):
+            raise ValueError("the classifier transfer and a file in weights go together")
+        return self
 
     @property
     def synthetic_per_batch(self) -> int:

@@ -9,6 +9,7 @@ The words are those of CLAIM [1]_ and STARD [2]_: reference standard, index test
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from medaug.domain import PatchSet, Release, Unit
 from medaug.evaluation.calibration import BINS
@@ -16,9 +17,10 @@ from medaug.evaluation.classical import NOISE_HU, OFFSET_HU
 from medaug.evaluation.comparison import FLIPS, MAIN, Comparison, overall
 from medaug.evaluation.judging import Judgement
 from medaug.evaluation.released import lacking, trainable
-from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
+from medaug.evaluation.transfer import read_weights
 from medaug.evaluation.uncertainty import POWER
 
 FEW_PATIENTS = 30
@@ -51,6 +53,7 @@ def protocol_sentences(
     doses = sorted(set(settings.dose_of(training.classes)))
     dose = _list([f"{each:.2g}" for each in doses])
     missing = lacking(release, training.classes)
+    names = list(dict.fromkeys((*settings.classifiers, *(each.classifier for each in comparisons))))
     return (
         *_shape_sentence(training),
         f"Reference standard: the class that the source gives each lesion ({_list(test.classes)}).",
@@ -60,10 +63,11 @@ def protocol_sentences(
             "classifier, and no test patch is synthetic."
         ),
         (
-            f"Index tests: {_list(settings.classifiers)}, from random weights, {settings.seeds} "
-            f"trainings of every arm with different seeds, {settings.steps} optimiser steps of "
-            f"{settings.batch} patches in every arm, classes in equal shares."
+            f"Index tests: {_list(names)}, {settings.seeds} trainings of every arm with different "
+            f"seeds, {settings.steps} optimiser steps of {settings.batch} patches in every arm, "
+            "classes in equal shares."
         ),
+        *classifier_sentences(names, settings),
         (
             f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
             f"with real ones, {dose} are shown for each real one"
@@ -116,6 +120,36 @@ def _statistics_sentences(
         ),
         *[_DELONG] * delong,
     )
+
+
+def classifier_sentences(
+    classifiers: Sequence[str], settings: EvaluationSettings
+) -> tuple[str, ...]:
+    """What the classifiers began from, and which of them stand apart."""
+    fresh = [name for name in settings.classifiers if name not in ("transfer", *SANITY_LINES)]
+    sentences = []
+    if fresh:
+        sentences.append(f"Networks that began from random weights: {_list(fresh)}.")
+    if others := [name for name in classifiers if name not in settings.classifiers]:
+        sentences.append(
+            f"Classifiers handed in, of which nothing more is known here: {_list(others)}. "
+            "Those without optimiser steps are shown equally many patches in every arm."
+        )
+    if "transfer" in classifiers:
+        file = Path(settings.weights)
+        digest = read_weights(settings.weights, settings.weights_sha256)[1]
+        sentences.append(
+            f"The classifier transfer began from the weights in {file.name} (SHA-256 {digest}). "
+            "What these were trained on is not known here; if any test patient was among it, its "
+            "figures are too good."
+        )
+    if "radiomic-logistic" in classifiers:
+        sentences.append(
+            "radiomic-logistic, logistic regression on radiomic features, is a sanity line: it has "
+            "no optimiser steps and is shown equally many patches in every arm; nothing is "
+            "compared or concluded with it."
+        )
+    return tuple(sentences)
 
 
 def _shape_sentence(training: PatchSet) -> tuple[str, ...]:

@@ -22,9 +22,12 @@ from torch.nn import functional
 
 from medaug.evaluation.classical import Limits, augment
 from medaug.evaluation.classifiers import build_classifier
+from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
 from medaug.evaluation.policies import Arm, Plan, Policy, Pool
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.sklearn_classifier import radiomic_logistic
 from medaug.evaluation.statistics import macro_auc
+from medaug.evaluation.transfer import Transferred, transferred
 
 CHECKPOINTS = 5
 _SCORED_AT_ONCE = 256
@@ -76,43 +79,71 @@ class Diet:
 
     def batch(self, plan: Plan) -> Tensor:
         """(patch, channel, [slice,] row, column) the pictures that ``plan`` says."""
-        images = self.real.new_empty((len(plan.row), *self.real.shape[1:]))
-        sources = (self.real, self.synthetic, self.refined)
-        for at, source in enumerate(sources):
-            if source is not None:
-                here = plan.source == at
-                images[here] = source[plan.row[here]]
+        images = plan.gather(self.real, self.synthetic, self.refined)
         return images if plan.operations is None else augment(images, plan.operations)
 
 
 def train_and_score(
-    name: ClassifierName,
+    name: str,
     arm: Arm,
     diet: Diet,
     settings: EvaluationSettings,
     seed: int,
     device: torch.device,
     advanced: Callable[[int], None],
+    entrant: Entrant | None = None,
 ) -> Scores:
     """Train classifier ``name`` on ``arm`` for ``settings.steps`` steps and score.
 
     Args:
-        name: which classifier.
+        name: which classifier; of those that medaug brings, unless ``entrant`` is given.
         arm: what it is fed.
         diet: the patches.
         settings: steps, batch, rate and share.
         seed: of this training alone.
         device: where.
         advanced: told how many steps are done, at every checkpoint.
+        entrant: a classifier of the user's, as in `medaug.evaluation.entrants`.
     """
+    if name == "radiomic-logistic" and entrant is None:
+        entrant = radiomic_logistic()
     policy = arm.policy(settings.dose_of(diet.names))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         channels, *size = diet.real.shape[1:]
-        network = build_classifier(name, channels, size, diet.classes)
+        if isinstance(entrant, FitPredict):
+            return _fit_and_score(entrant, policy, diet, settings, seed, advanced)
+        if entrant is not None:
+            network = entrant(channels, diet.classes, len(size))
+        elif name == "transfer":
+            network = transferred(settings.weights, diet.classes, settings.weights_sha256)
+        else:
+            network = build_classifier(name, channels, size, diet.classes)
         network = network.to(device, memory_format=_layout(diet.real))  # type: ignore[call-overload]
         _train(network, policy, diet, settings, seed, device, advanced)
     return Scores(_score(network, diet.tuning, device), _score(network, diet.test, device))
+
+
+def _fit_and_score(
+    entrant: FitPredict,
+    policy: Policy,
+    diet: Diet,
+    settings: EvaluationSettings,
+    seed: int,
+    advanced: Callable[[int], None],
+) -> Scores:
+    """Show a classifier without optimiser steps as many patches in every arm, and score."""
+    steps = rounds(len(diet.real), settings.batch, settings.steps)
+    pool = diet.pool
+    plans = [policy.plan(pool, settings.batch, step, seed) for step in range(steps)]
+    images = torch.cat([diet.batch(plan) for plan in plans])
+    labels = torch.cat([plan.labels for plan in plans])
+    own = fitted(entrant, images, labels, diet.classes, seed)
+    tuning, test = (
+        probabilities(own, part, diet.classes, seed) for part in (diet.tuning, diet.test)
+    )
+    advanced(settings.steps)
+    return Scores(tuning, test)
 
 
 def _train(
@@ -125,7 +156,9 @@ def _train(
     advanced: Callable[[int], None],
 ) -> None:
     """Run every step; leave ``network`` with the weights that scored best on tuning."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
+    rate = settings.learning_rate
+    weights = network.groups(rate) if isinstance(network, Transferred) else network.parameters()
+    optimiser = torch.optim.AdamW(weights, lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
     best, kept, done = -1.0, network.state_dict(), 0

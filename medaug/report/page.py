@@ -155,6 +155,8 @@ def _content(run: Path) -> dict[str, Any]:
         },
         "decision": read_json(run / "review" / "decision.json"),
         "evaluation": evaluation,
+        # Not in run folders of before there were any but the classification.
+        "tasks": (evaluation or {}).get("tasks", {}),
         "likeness": tables,
         "likeness_words": words_for(tables),
         "figure_names": {key: name for key, (name, _) in WORDS.items()},
