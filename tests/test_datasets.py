@@ -75,7 +75,8 @@ def mixed(library: SimpleNamespace, **changes: Any) -> MixedPatches:
 class TestMixed:
     """An arm of the evaluation as a data set."""
 
-    @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+    @pytest.mark.slow
+    @pytest.mark.parametrize("workers", [1, 2])
     def test_the_same_samples_for_any_number_of_workers(
         self, library: SimpleNamespace, workers: int
     ) -> None:

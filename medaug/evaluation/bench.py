@@ -107,7 +107,6 @@ class Bench:
         job: Job,
         table: Table,
         diet: Diet,
-        settings: EvaluationSettings,
         dealt: Sequence[Any] = (),
     ) -> Scores:
         """Scores of one training, from the store if they are there.
@@ -116,9 +115,9 @@ class Bench:
             job: which.
             table: what the diet was taken from, for its digest.
             diet: what is fed.
-            settings: of this training.
-            dealt: what else of the diet was chosen, such as its dose.
+            dealt: what else was chosen, such as the dose, for the name.
         """
+        settings = self.settings
         name = f"{job.purpose}_{job.classifier}_{job.arm.name}_{job.run}"
         # Not of the dose: all doses of a fold begin from the same weights.
         own = [self.seed, job.fold, job.classifier, job.arm.name, job.run]
@@ -126,9 +125,10 @@ class Bench:
         if dealt:
             name += "_" + "_".join(map(str, dealt))
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        recipe += [settings.synthetic_per_batch, *begins_from(job.classifier, settings)]
+        recipe += [job.arm.policy(settings.dose_of(diet.names)).document(), asdict(diet.limits)]
+        recipe += begins_from(job.classifier, settings)
         what = [RECIPE, torch.__version__, self.device.type, name, list(dealt), own_seed]
-        digest = digest_of(*table.digests, recipe, what, repr(job.arm))
+        digest = digest_of(*table.digests, recipe, what)
         note = f"fold {job.fold + 1}, {job.classifier}, {job.arm.name}"
         note += f", {' '.join(map(str, dealt))}" if dealt else ""
         note += f", seed {job.run + 1}"

@@ -47,9 +47,9 @@ BLUR_MM = 1.0
 BLUR_PIXELS = (0.5, 2.0)
 """Its bounds: less changes nothing, more is not a filter any scanner has."""
 OFFSET_HU = 5.0
-"""How far the water value of a CT may be off (American College of Radiology, CT accreditation)."""
+"""Largest offset of a CT: a choice, meant as what a well-kept scanner may be off."""
 NOISE_HU = 10.0
-"""Largest standard deviation of noise added to a CT: about that of an abdominal scan."""
+"""Largest standard deviation of noise added to a CT: a choice, not a measurement."""
 SHARE = 0.025
 """Largest brightness and noise of other units, as a share of the window."""
 CONTRAST = 0.1

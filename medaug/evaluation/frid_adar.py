@@ -38,7 +38,7 @@ from medaug.evaluation.bench import Bench, Job, Table, fold_scores
 from medaug.evaluation.classical import ON_UNKNOWN, Limits, augment, draw
 from medaug.evaluation.comparison import Comparison
 from medaug.evaluation.devices import device_of
-from medaug.evaluation.doses import at_dose, best
+from medaug.evaluation.doses import best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.judging import judge
 from medaug.evaluation.nested import refuse_splits
@@ -190,24 +190,22 @@ class _Filling:
         self, table: Table, copies: int, dose: float, run: int, purpose: str
     ) -> tuple[Job, Scores]:
         """One training with so many copies and synthetic patches beside each real one."""
-        diet, settings = self._filled(table.diet, copies, dose)
         arm = next(each for each in ARMS if each.name == ("real+gan" if dose else "real"))
-        job = Job(self.fold, CLASSIFIER, arm, purpose, run)
-        return job, self.bench.train(job, table, diet, settings, ("copies", copies, "dose", dose))
-
-    def _filled(self, diet: Diet, copies: int, dose: float) -> tuple[Diet, EvaluationSettings]:
-        """The training set of one step of a sweep; every patch of a class has the same chance."""
-        settings = self.bench.settings
         if dose:
-            diet, _ = at_dose(diet, settings, dose)
-            share = dose / (1 + copies + dose)
-            settings = settings.model_copy(update={"synthetic_share": share, "dose": {}})
-        filled = replace(
+            # Copies count as real ones there.
+            arm = arm.at(dose / (1 + copies))
+        job = Job(self.fold, CLASSIFIER, arm, purpose, run)
+        return job, self.bench.train(
+            job, table, self._filled(table.diet, copies), ("copies", copies, "dose", dose)
+        )
+
+    def _filled(self, diet: Diet, copies: int) -> Diet:
+        """With so many copies; every real patch of a class has the same chance."""
+        return replace(
             diet,
             real=torch.cat([diet.real, *self.altered[:copies]]),
             labels=diet.labels.repeat(1 + copies),
         )
-        return filled, settings
 
 
 def altered_once(images: Tensor, generator: torch.Generator, limits: Limits = ON_UNKNOWN) -> Tensor:

@@ -37,7 +37,7 @@ from medaug.evaluation.bench import Bench, External, Job, Table, fold_scores
 from medaug.evaluation.comparison import MAIN
 from medaug.evaluation.curve import Shares, subset
 from medaug.evaluation.devices import device_of
-from medaug.evaluation.doses import at_dose, best
+from medaug.evaluation.doses import best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.pace import Pace
 from medaug.evaluation.policies import ARMS, Arm, arms_of
@@ -228,9 +228,9 @@ class _Fold:
         mixed, plain = (next(arm for arm in ARMS if arm.name == name) for name in MAIN)
         settings, reached = self.bench.settings, {}
         for dose in settings.doses:
-            job = Job(self.number, classifier, mixed if dose else plain, "choice", 0)
-            diet, own = at_dose(table.diet, settings, dose) if dose else (table.diet, settings)
-            scores = self.bench.train(job, table, diet, own, ("dose", dose))
+            arm = mixed.at(dose) if dose else plain
+            job = Job(self.number, classifier, arm, "choice", 0)
+            scores = self.bench.train(job, table, table.diet, ("dose", dose))
             reached[dose] = macro_auc(scores.tuning, table.tuning.labels)
         return Choice(self.number, classifier, reached, best(reached))
 
@@ -291,7 +291,7 @@ class _Fold:
         share: float | None = None,
     ) -> tuple[FoldScores, ...]:
         """One training, on the dose that was chosen; of dose 0 that of the arm without."""
-        settings, diet, dealt = self.bench.settings, table.diet, list[str | float]()
+        dealt = list[str | float]()
         if arm.synthetic and arm.real and dose == 0:
             arm = next(
                 other for other in ARMS if replace(arm, synthetic=False, name=other.name) == other
@@ -299,10 +299,10 @@ class _Fold:
         elif arm.synthetic:
             dose = dose if arm.real else ALONE_DOSE
             dealt = ["dose", dose]
-            diet, settings = at_dose(diet, settings, dose)
+            arm = arm.at(dose)
         purpose = "test" if share is None else f"share_{round(100 * share)}"
         job = Job(self.number, choice.classifier, arm, purpose, run)
-        return fold_scores(job, table, self.bench.train(job, table, diet, settings, dealt))
+        return fold_scores(job, table, self.bench.train(job, table, table.diet, dealt))
 
 
 def _arms(settings: EvaluationSettings) -> tuple[Arm, ...]:

@@ -168,7 +168,7 @@ class Policy:
         if not self.bounded or source == REAL:
             return sizes
         dose = torch.tensor(_each((self.dose, self.refined)[source - 1]), dtype=torch.float64)
-        return torch.minimum(sizes, torch.ceil(dose * pool.sorted[REAL][2]).long())
+        return torch.minimum(sizes, torch.ceil(dose * pool.sorted[REAL][2] - 1e-9).long())
 
     def _sources(self, pool: Pool, labels: Tensor, generator: torch.Generator) -> Tensor:
         """(patch,) the source of each place: systematic sampling within each class."""
@@ -223,7 +223,8 @@ class Arm:
         if self.found is not None:
             return self.found
         if not self.real:
-            return Policy(real=False, dose=1.0)
+            alone = 1.0 if self.dose is None else self.dose
+            return Policy(real=False, dose=alone, bounded=self.dose is not None)
         own = dose if self.dose is None else self.dose
         return Policy(
             dose=own if self.synthetic else 0.0,

@@ -218,7 +218,7 @@ class EvaluationSettings(BaseModel):
         """These settings, or with ``quick`` smaller ones; nothing becomes larger."""
         if not self.quick:
             return self
-        judging = [name for name in self.classifiers if name not in SANITY_LINES]
+        judging = tuple(name for name in self.classifiers if name not in SANITY_LINES)
         smaller = {
             "classifiers": ("resnet-10-narrow",) if "resnet-10-narrow" in judging else judging[:1],
             "seeds": 2,
@@ -241,8 +241,3 @@ class EvaluationSettings(BaseModel):
         if ("transfer" in self.classifiers) != bool(self.weights):
             raise ValueError("the classifier transfer and a file in weights go together")
         return self
-
-    @property
-    def synthetic_per_batch(self) -> int:
-        """Synthetic patches in a batch that mixes both: at least one, and one real."""
-        return min(max(round(self.synthetic_share * self.batch), 1), self.batch - 1)

@@ -74,7 +74,8 @@ class TestSweep:
             return opened[-1]
 
         def counted(name: Any, arm: Any, diet: Any, *given: Any) -> Any:
-            synthetic = len(diet.synthetic) if arm.synthetic else 0
+            # A dose of its own also bounds how many different patches are drawn.
+            synthetic = round(arm.dose * len(diet.real)) if arm.synthetic else 0
             fed.append((len(diet.real), synthetic, len(diet.test), len(opened) > 0))
             assert len(diet.labels) == len(diet.real)
             return train_and_score(name, arm, diet, *given)

@@ -23,7 +23,7 @@ from medaug.errors import CohortError, Fault, InputError, LeakageError
 from medaug.evaluation import bench, crossed
 from medaug.evaluation.bench import External
 from medaug.evaluation.nested import WITH, WITHOUT, Nested, cross_validate
-from medaug.evaluation.policies import arms_of
+from medaug.evaluation.policies import SYNTHETIC, arms_of
 from medaug.evaluation.refits import Refitted
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.training import Scores, train_and_score
@@ -317,7 +317,9 @@ class TestProtocol:
         def rigged(_: Any, arm: Any, diet: Any, settings: Any, *__: Any) -> Scores:
             chosen = not len(diet.test) and next(doses) == wanted
             if len(diet.test) == len(splits[0].test) * 3:
-                fed[arm.name] = len(diet.synthetic), settings.synthetic_share
+                plan = arm.policy(settings.dose_of(diet.names)).plan(diet.pool, 6000, 0, 0)
+                made = plan.row[plan.source == SYNTHETIC]
+                fed[arm.name] = len(made.unique()), len(made) / 6000
             right = np.eye(3)[diet.tuning_labels]
             tuning = right if chosen else np.roll(right, 1, axis=1)
             return Scores(tuning, np.full((len(diet.test), 3), 1 / 3))

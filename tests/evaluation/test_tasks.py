@@ -180,6 +180,7 @@ class TestTasks:
         whole = found["segmentation"]["arms"][0]["figure"]["value"]
         assert np.mean([each["value"] for each in parts.values()]) == pytest.approx(whole)
 
+    @pytest.mark.slow
     def test_wrong_masks_hurt(self, cohort: SimpleNamespace) -> None:
         release = cohort.release
         wrong = object.__new__(type(release))
