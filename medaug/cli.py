@@ -70,6 +70,10 @@ Nodes = Annotated[
         min=1, help="Train on this many machines; see docs/generators for their variables."
     ),
 ]
+Quick = Annotated[
+    bool,
+    typer.Option("--quick", help="A smaller evaluation, for a first look; the report says so."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -78,6 +82,10 @@ def demo(
     out: Out = Path("demo"),
     patients: Annotated[int, typer.Option(min=1, help="Phantom patients to make.")] = 90,
     seed: Annotated[int, typer.Option(min=0, help="Every random choice follows from it.")] = 0,
+    pipeline: Annotated[
+        str, typer.Option(help="phantom, or another pipeline that reads such a cohort.")
+    ] = "phantom",
+    quick: Quick = False,
 ) -> None:
     """Walk the road on phantom patients; prints the report's path."""
     from medaug.config import load_pipeline
@@ -86,11 +94,8 @@ def demo(
 
     with _progress() as progress:
         write_cohort(out / "phantom", patients=patients, seed=seed, progress=progress)
-        config = load_pipeline(
-            "phantom",
-            [f"seed={seed}", f"site_key={json.dumps(str(out / 'site.key'))}"],
-            data=out / "phantom",
-        )
+        settings = [f"seed={seed}", f"site_key={json.dumps(str(out / 'site.key'))}"]
+        config = load_pipeline(pipeline, _hurried(settings, quick) or (), data=out / "phantom")
         report = run_pipeline(config, out / "run", progress=progress)
     _say_verdict(out / "run")
     typer.echo(report)
@@ -106,8 +111,10 @@ def run(
     dask: Dask = None,
     devices: Devices = 1,
     nodes: Nodes = 1,
+    quick: Quick = False,
 ) -> None:
     """Walk the road on real files, from patches to the verdict."""
+    settings = _hurried(settings, quick)
     _run_until("evaluate", pipeline, out, data, settings, redo, dask, devices, nodes)
     _say_verdict(out)
     typer.echo(out / "report.html")
@@ -235,10 +242,11 @@ def evaluate(
     data: Data = None,
     settings: Settings = None,
     redo: Redo = False,
+    quick: Quick = False,
     as_json: Json = False,
 ) -> None:
     """Say whether the release helps, on unseen patients."""
-    _run_until("evaluate", pipeline, out, data, settings, redo)
+    _run_until("evaluate", pipeline, out, data, _hurried(settings, quick), redo)
     if as_json:
         typer.echo((out / "evaluation.json").read_text(encoding="utf-8"), nl=False)
     else:
@@ -305,6 +313,10 @@ def _run_until(
             run_pipeline(config, out, station, progress, redo, dask, processes)
 
 
+def _hurried(settings: list[str] | None, quick: bool) -> list[str] | None:
+    return [*(settings or ()), "evaluation.quick=true"] if quick else settings
+
+
 def _progress() -> Any:
     from medaug.terminal import TerminalProgress
 
@@ -312,8 +324,25 @@ def _progress() -> Any:
 
 
 def _say_verdict(folder: Path) -> None:
-    verdict = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["verdict"]
-    typer.echo(f"Verdict: {verdict['sentence']}")
+    evaluation = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    typer.echo(f"Verdict: {evaluation['verdict']['sentence']}")
+    if folds := evaluation.get("folds"):
+        typer.echo(f"Verdict on the recipe: {folds['verdict']['sentence']}")
+        if table := folds.get("table"):
+            _show_table(table)
+
+
+def _show_table(table: dict[str, Any]) -> None:
+    """Their rows and ours, in per cent."""
+    typer.echo(f"Frid-Adar et al. 2018, liver patients, beside ours, {table['label']}:")
+    typer.echo(f"{'':24}{'sensitivity':>13}{'ours':>18}{'specificity':>13}{'ours':>18}")
+    for row in table["rows"]:
+        line = f"{row['row']:24}"
+        for figure in ("sensitivity", "specificity"):
+            ours = {name: 100 * at for name, at in row["ours"][figure].items()}
+            interval = "{value:.1f} ({low:.0f}-{high:.0f})".format(**ours)
+            line += f"{row['paper_percent'][figure]:13.1f}{interval:>18}"
+        typer.echo(line)
 
 
 def _show_inventory(document: dict[str, Any]) -> None:

@@ -48,6 +48,35 @@ class CohortSettings(BaseModel):
         return value
 
 
+class ExternalSettings(BaseModel):
+    """A test set of another site or scanner, read as the pipeline reads its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$", description="for the report")
+    data: Path = Field(
+        description="root of its source paths; a relative one is taken from the pipeline file"
+    )
+    sources: tuple[SourceSettings, ...] = Field(
+        (), description="where its files are; without, those of the pipeline, below its own root"
+    )
+
+
+class JudgedSettings(EvaluationSettings):
+    """The settings of the evaluation, and where else it reads."""
+
+    external: tuple[ExternalSettings, ...] = Field(
+        (), description="test sets of other sites, scored by the same classifiers"
+    )
+
+    @field_validator("external")
+    @classmethod
+    def _told_apart(cls, value: tuple[ExternalSettings, ...]) -> tuple[ExternalSettings, ...]:
+        if len({one.name for one in value}) < len(value):
+            raise ValueError("each name once")
+        return value
+
+
 class PipelineConfig(BaseModel):
     """One study: where its files are and what every station does with them."""
 
@@ -68,7 +97,7 @@ class PipelineConfig(BaseModel):
     generator: AnyGeneratorSettings
     privacy: PrivacySettings = PrivacySettings()
     export: ExportSettings = ExportSettings()
-    evaluation: EvaluationSettings = EvaluationSettings()
+    evaluation: JudgedSettings = JudgedSettings()
 
     @model_validator(mode="after")
     def _votes_need_no_network(self) -> Self:
@@ -102,10 +131,21 @@ class PipelineConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _folds_refit_without_noise(self) -> Self:
+        if self.evaluation.folds and self.privacy.mode != "empirical":
+            raise ValueError(
+                f"evaluation.folds: with privacy.mode: {self.privacy.mode} every fold would ask "
+                "the patients again; leave it at 0"
+            )
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every setting as JSON; the digest of what is begun from, no paths of this site."""
         paths = {"data", "site_key", "ledger"}
         document: dict[str, Any] = self.model_dump(mode="json", exclude=paths)
+        for one in document["evaluation"]["external"]:
+            del one["data"]
         if isinstance(self.generator, GeneratorSettings) and self.generator.init is not None:
             document["generator"]["init"] = init_digest(self.generator.init)
         return document
@@ -127,8 +167,8 @@ def load_pipeline(
     Args:
         name_or_path: a YAML file, or the name of one in `SHIPPED` (``liver_ct``).
         overrides: ``key.path=value`` strings; the value is read as YAML.
-        data: replaces ``data`` of the file. A relative ``data`` or ``generator.init`` in the
-            file is taken from the file's folder.
+        data: replaces ``data`` of the file. A relative ``data``, ``generator.init`` or ``data``
+            of an external set in the file is taken from the file's folder.
 
     Raises:
         SettingsError: with every fault found.
@@ -147,7 +187,14 @@ def load_pipeline(
     generator = config.generator
     if isinstance(generator, GeneratorSettings) and generator.init is not None:
         generator = generator.model_copy(update={"init": path.parent / generator.init})
-    return config.model_copy(update={"data": data, "generator": generator})
+    external = tuple(
+        one.model_copy(update={"data": path.parent / one.data})
+        for one in config.evaluation.external
+    )
+    evaluation = config.evaluation.model_copy(update={"external": external})
+    return config.model_copy(
+        update={"data": data, "generator": generator, "evaluation": evaluation}
+    )
 
 
 def require_data(config: PipelineConfig, where: str) -> Path:

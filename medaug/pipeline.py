@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,11 +22,19 @@ from typing import Any
 
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
-from medaug.domain import PatchSet, PatientSplit, digest_of
+from medaug.domain import PatchSet, PatientSplit, deal_folds, digest_of
 from medaug.dp_road import deal_patients
-from medaug.errors import CohortError, DisclosureError, Fault, RunFolderError, SettingsError
+from medaug.errors import (
+    CohortError,
+    DisclosureError,
+    Fault,
+    LeakageError,
+    RunFolderError,
+    SettingsError,
+)
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
+from medaug.readers.settings import SourceSettings
 from medaug.releasing import foresee_refusal
 from medaug.stations import DP, STATIONS, Run
 
@@ -163,7 +171,11 @@ def _open(run: Run) -> dict[str, Any]:
 def _stamps(run: Run) -> dict[str, str]:
     """Each station's stamp, chained from the files to the verdict."""
     settings = run.config.resolved() | {DP: run.config.privacy.charged()}
-    stamp = _files_stamp(run)
+    config = run.config
+    stamp = _files_stamp(require_data(config, config.name), config.sources)
+    settings["evaluation"]["external files"] = [
+        _files_stamp(one.data, one.sources or config.sources) for one in config.evaluation.external
+    ]
     stamps = {}
     for station in STATIONS:
         stamp = digest_of(stamp, run.config.seed, {key: settings[key] for key in station.reads})
@@ -171,10 +183,9 @@ def _stamps(run: Run) -> dict[str, str]:
     return stamps
 
 
-def _files_stamp(run: Run) -> str:
+def _files_stamp(root: Path, sources: Sequence[SourceSettings]) -> str:
     """Fingerprint of the source files by path, size and time of change; contents are not read."""
-    root = require_data(run.config, run.config.name)
-    folders = sorted({str(root / source.path) for source in run.config.sources})
+    folders = sorted({str(root / source.path) for source in sources})
     rows = [
         [str(file.relative_to(folder)), stat.st_size, stat.st_mtime_ns]
         for folder in folders
@@ -233,6 +244,11 @@ def _foresee_lack(run: Run) -> None:
         tuning = len(split.tuning)
         if config.privacy.audited:
             faults += _audit_faults(split, patches, what)
+    if folds := config.evaluation.as_asked().folds:
+        try:
+            deal_folds(patches, folds, config.seed, config.evaluation.tuning_share)
+        except (CohortError, LeakageError) as error:
+            faults += error.faults
     if not isinstance(policy.per_class, int):
         strangers = sorted(set(policy.per_class) - set(patches.classes))
         faults += [

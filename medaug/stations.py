@@ -6,9 +6,8 @@ The only module that knows all stations; `medaug.pipeline` decides which of them
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,12 +33,16 @@ from medaug.domain.cohort import PARTS
 from medaug.errors import CohortError, Fault
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress
+from medaug.refitting import cross_validated, renderer
 from medaug.tuning import judged_by
 
 if TYPE_CHECKING:
     # Importing a station may import torch; only the station that runs needs its own.
     from medaug.domain import Release
-    from medaug.generators.refined import RefinedGenerator, Renderer
+    from medaug.evaluation.bench import External
+    from medaug.evaluation.protocol import Evaluation
+    from medaug.evaluation.settings import EvaluationSettings
+    from medaug.generators.refined import RefinedGenerator
     from medaug.generators.refining import Pair
     from medaug.generators.settings import GeneratorSettings, RefinerSettings
     from medaug.generators.trained import TrainedGenerator
@@ -94,7 +97,7 @@ class Run:
 
         folder, settings = self.folder / "generator", self.config.generator
         if isinstance(settings, RefinerSettings):
-            return load_refiner(folder, _renderer(self.patches, settings))
+            return load_refiner(folder, renderer(self.patches, settings))
         if isinstance(settings, SimulatorSettings):
             return dp_road.open_voted(self.config, settings, self.patches, folder)
         return load_generator(folder)
@@ -292,23 +295,9 @@ def _train_refiner(run: Run, settings: RefinerSettings) -> None:
             rows = np.concatenate([images[:columns] for images in (*pair, of_class)])
             write_sheet(folder / "samples" / sample_name(step, label), rows, run.window, columns)
 
-    render = _renderer(run.patches, settings)
+    render = renderer(run.patches, settings)
     seed = run.config.seed
     train_refiner(training, settings, seed, folder, render, run.progress, draw_sheets)
-
-
-def _renderer(patches: PatchSet, settings: RefinerSettings) -> Renderer:
-    """What draws the lesions that are refined to look like ``patches``."""
-    from medaug.phantom.rendering import lesion_renderer
-
-    sizes = Counter(place.mm_per_pixel for place in patches.locations)
-    return lesion_renderer(
-        {label: settings.render.get(label, label) for label in patches.classes},
-        patches.modality,
-        patches.unit,
-        patches.images.shape[1:],
-        sizes.most_common(1)[0][0],
-    )
 
 
 def _release(run: Run) -> None:
@@ -374,17 +363,38 @@ def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
 def _evaluate(run: Run) -> None:
     from medaug.evaluation.features import extractor
     from medaug.evaluation.protocol import evaluate
+    from medaug.evaluation.settings import SearchSettings
+    from medaug.evaluation.tasks import evaluate_lesions
     from medaug.evaluation.unseen import likeness_to_unseen
 
-    settings = run.config.evaluation
+    settings = run.config.evaluation.as_asked()
     if settings.fidelity.enabled:
         # A weight file that cannot be used is refused before any classifier is trained.
         extractor(settings.fidelity.features, settings.fidelity.features_sha256)
+    outside = list(_external(run))
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
-    evaluation = evaluate(
+
+    record = run.generator.record
+
+    def judged(patches: PatchSet, settings: EvaluationSettings, folder: Path) -> Evaluation:
+        return evaluate(
+            training,
+            tuning,
+            HeldOut(patches, lineage=(record,)),
+            run.release,
+            settings,
+            run.window,
+            run.config.seed,
+            run.progress,
+            folder,
+        )
+
+    evaluation = judged(test, settings, run.folder / "evaluation")
+    # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
+    tasks = evaluate_lesions(
         training,
         tuning,
-        HeldOut(test, lineage=(run.generator.record,)),
+        HeldOut(test, lineage=(record,)),
         run.release,
         settings,
         run.window,
@@ -392,7 +402,6 @@ def _evaluate(run: Run) -> None:
         run.progress,
         folder=run.folder / "evaluation",
     )
-    # After the verdict, and nothing is chosen by it: the test patients may be looked at again.
     alike = likeness_to_unseen(
         run.patches,
         run.split,
@@ -403,7 +412,35 @@ def _evaluate(run: Run) -> None:
         run.progress,
         masks=run.release.masks,
     )
-    write_json(run.folder / "evaluation.json", evaluation.document() | {"fidelity": alike})
+    document = evaluation.document() | {"tasks": tasks, "fidelity": alike}
+    if settings.folds:
+        document["folds"] = cross_validated(
+            run.config, run.patches, run.folder / "folds", run.progress, outside, run.release
+        )
+    else:
+        # The same seeds give the same classifiers; curve and search have been made.
+        once = settings.model_copy(update={"dose_curve": (), "search": SearchSettings()})
+        document["external"] = []
+        for one in outside:
+            found = judged(one.patches, once, run.folder / "external" / one.name / "evaluation")
+            shown = {key: found.document()[key] for key in ("test", "arms", "comparisons")}
+            document["external"].append({"name": one.name, **shown})
+    write_json(run.folder / "evaluation.json", document)
+
+
+def _external(run: Run) -> Iterator[External]:
+    """The test sets of other sites, read and cut as the pipeline's own."""
+    from medaug.evaluation.bench import External
+    from medaug.evaluation.nested import refuse_external
+
+    for one in run.config.evaluation.external:
+        sources = one.sources or run.config.sources
+        config = run.config.model_copy(update={"data": one.data, "sources": sources})
+        elsewhere = replace(run, config=config, folder=run.folder / "external" / one.name)
+        _extract(elsewhere)
+        external = External(one.name, elsewhere.patches)
+        refuse_external(run.patches, external)
+        yield external
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ SHORT = (
     "privacy.per_class=24",
     "evaluation.steps=20",
     "evaluation.bootstrap=500",
+    "evaluation.seeds=2",
+    "evaluation.tasks=[classification, segmentation, detection]",
 )
 
 
@@ -88,3 +90,7 @@ def test_sheets_show_the_outline(run: Run) -> None:
 def test_the_evaluation_takes_it(run: Run) -> None:
     evaluation = json.loads((run.folder / "evaluation.json").read_text())
     assert evaluation["verdict"]["word"] in {"helps", "no evidence", "hurts"}
+    assert len(evaluation["tasks"]) == 2
+    for found in evaluation["tasks"].values():
+        assert found["not_computed"] == []
+        assert "real+classical+gan" in [arm["arm"] for arm in found["arms"]]

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from medaug.domain.digest import digest_of
 from medaug.domain.lesion import PatientKey
 from medaug.domain.patch import PatchSet
-from medaug.domain.synthetic import Release, TrainingRecord
+from medaug.domain.synthetic import Candidates, Release, TrainingRecord
 from medaug.errors import CohortError, Fault, LeakageError
 
 Part = Literal["training", "tuning", "test"]
@@ -119,10 +119,60 @@ def deal_independently(patches: PatchSet, fractions: Sequence[float], seed: int)
     return PatientSplit(*map(frozenset, members))
 
 
+def deal_folds(
+    patches: PatchSet, folds: int, seed: int, tuning: float = 0.25
+) -> tuple[PatientSplit, ...]:
+    """Deal patients for a cross-validation: each judges in one fold, all his patches together.
+
+    Stratified by the classes that patients show, as in `split_patients`; of those who do not judge
+    in a fold, the share ``tuning`` tunes. The patients' tokens play no part.
+
+    Args:
+        patches: every patch of the cohort.
+        folds: how many, at least 2.
+        seed: of the random order.
+        tuning: between 0 and 1.
+
+    Raises:
+        LeakageError: if the source does not tell patients apart.
+        CohortError: if there are fewer patients than a fold needs.
+    """
+    if folds < 2 or not 0 < tuning < 1:
+        raise ValueError(f"at least 2 folds and a share between 0 and 1, got {folds}, {tuning}")
+    if not patches.patients_known:
+        raise LeakageError(
+            Fault(
+                "folds",
+                "the source does not say which patches belong to one patient, so that patches of "
+                "one patient would stand in training and test",
+                "patients that are known",
+                "name the patients (sources: patient), or leave evaluation.folds at 0",
+            )
+        )
+    count = len(patches.patient_order)
+    if count < max(folds, 3):
+        raise CohortError(
+            Fault("folds", f"{count} patient(s)", f"at least {max(folds, 3)}", "add patients")
+        )
+    shows = np.zeros((count, len(patches.classes)), dtype=bool)
+    shows[patches.patient_index, patches.labels] = True
+    rng = np.random.default_rng((seed, folds))
+    fold_of = _stratify(shows, np.full(folds, 1 / folds), rng)
+    splits = []
+    for fold in range(folds):
+        rest = np.flatnonzero(fold_of != fold)
+        tunes = _stratify(shows[rest], np.array([1 - tuning, tuning]), rng) == 1
+        rows = (rest[~tunes], rest[tunes], np.flatnonzero(fold_of == fold))
+        splits.append(
+            PatientSplit(*(frozenset(patches.patient_order[at] for at in r) for r in rows))
+        )
+    return tuple(splits)
+
+
 def _stratify(
     shows: NDArray[np.bool_], fractions: NDArray[np.float64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Part (0, 1, 2) of each patient; ``shows`` is (patient, class)."""
+    """Part of each patient, one per fraction; ``shows`` is (patient, class)."""
     patients = len(shows)
     wanted_of_class = np.outer(shows.sum(axis=0), fractions)
     wanted = patients * fractions
@@ -140,7 +190,7 @@ def _stratify(
         return np.asarray(((2 * missed - 1) / fractions).sum(axis=0))
 
     # No part may stay empty, however small the cohort.
-    for part, patient in enumerate(order[:3]):
+    for part, patient in enumerate(order[: len(fractions)]):
         assign(int(patient), part)
     while (open_patients := part_of < 0).any():
         left = shows[open_patients].sum(axis=0)
@@ -185,7 +235,7 @@ class HeldOut:
                 )
             )
 
-    def refuse_images(self, release: Release) -> None:
+    def refuse_images(self, release: Release | Candidates) -> None:
         """Raise `LeakageError` if any test image is a synthetic one, pixel for pixel."""
         synthetic = {digest_of(image) for image in release.images}
         stored = release.rescale.restore(release.rescale.store(self.patches.images))

@@ -1,8 +1,9 @@
 """Do the synthetic patches help a classifier on real patients nobody has seen?
 
 `protocol.evaluate` trains the same classifiers, for the same number of optimiser steps, on
-five diets ("arms": real; real+classical; real+gan; real+classical+gan; gan) and scores every
-one on a `HeldOut`: real patches of patients that neither the classifier nor the generator saw.
+several diets ("arms", of which `policies` says what each is made of; by default real;
+real+classical; real+gan; real+classical+gan; gan) and scores every one on a `HeldOut`: real
+patches of patients that neither the classifier nor the generator saw.
 Intervals come from resampling patients and from the spread between seeds (`statistics`), the
 arms are compared in pairs with Holm's correction (`comparison`), and the outcome is one of three
 words: helps, no evidence, hurts. ``Evaluation.document()`` is what ``evaluation.json`` holds.

@@ -160,7 +160,7 @@ def extractor(features: str, sha256: str = "") -> Extractor:
             f"the file has the SHA-256 {found}, not {sha256}", "the file that was vouched for"
         )
     if path.suffix == ".safetensors":
-        return Network(path.name, found, _resnet(content))
+        return Network(path.name, found, resnet_of(content))
     if path.suffix != ".pt2":
         raise _refused(f"a file *{path.suffix}", "*.safetensors, or *.pt2 of torch.export.save")
     if not sha256:
@@ -185,7 +185,7 @@ def _program(content: bytes) -> nn.Module:
         raise _refused("not an exported program", allowed) from None
 
 
-def _resnet(content: bytes) -> nn.Module:
+def resnet_of(content: bytes) -> nn.Module:
     """A ResNet of MONAI's with these weights; the classifying layer is left out."""
     allowed = "weights of ResNet-18, -34, -50 or -101 under torchvision's names"
     try:

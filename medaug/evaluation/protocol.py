@@ -7,70 +7,39 @@ judge is refused before anything is trained (`refusals`).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
-from medaug.errors import Fault, SettingsError
-from medaug.evaluation.comparison import Comparison, Word, compare, overall
-from medaug.evaluation.policies import Arm, ArmName
-from medaug.evaluation.refusals import refuse_leaks, refuse_misfits
+from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
+from medaug.evaluation.classical import Limits
+from medaug.evaluation.classifiers import refuse_small
+from medaug.evaluation.comparison import Comparison, Word, overall
+from medaug.evaluation.devices import device_of
+from medaug.evaluation.dose_curve import DosePoint, arms_at, curve_of, different_at
+from medaug.evaluation.entrants import Entrants, refuse_entrants
+from medaug.evaluation.fold_scores import FoldScores, Scored
+from medaug.evaluation.judging import ArmResult, judge
+from medaug.evaluation.policies import REFINED, SYNTHETIC, Arm
+from medaug.evaluation.refusals import refuse_doses, refuse_leaks, refuse_misfits
 from medaug.evaluation.released import labels_among, lacking, trainable
 from medaug.evaluation.scores import ScoreStore
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.search import Found, refuse_without_optuna, search_each
+from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
-from medaug.evaluation.statistics import (
-    Interval,
-    Replicates,
-    Spread,
-    decide,
-    patient_weights,
-    replicate,
-)
 from medaug.evaluation.training import Diet, Scores, train_and_score
+from medaug.evaluation.transfer import begins_from
 from medaug.progress import Progress, Silent
 
-RECIPE = 1
+RECIPE = 2
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
 
-Trainings = dict[tuple[ClassifierName, ArmName], list[Scores]]
-
-
-@dataclass(frozen=True)
-class ArmResult:
-    """Figures of one arm with one classifier; ``per_class`` maps class to figure to interval."""
-
-    classifier: str
-    arm: ArmName
-    auc: Interval
-    balanced_accuracy: Interval
-    per_class: dict[str, dict[str, Interval]]
-    per_seed: tuple[float, ...]
-
-    @property
-    def figures(self) -> tuple[Interval, ...]:
-        """Every interval shown of this arm."""
-        by_class = [each for figures in self.per_class.values() for each in figures.values()]
-        return (self.auc, self.balanced_accuracy, *by_class)
-
-    def document(self) -> dict[str, Any]:
-        """As JSON."""
-        return {
-            "arm": self.arm,
-            "classifier": self.classifier,
-            "auc": self.auc.document(),
-            "balanced_accuracy": self.balanced_accuracy.document(),
-            "per_class": {
-                label: {name: interval.document() for name, interval in figures.items()}
-                for label, figures in self.per_class.items()
-            },
-            "per_seed": list(self.per_seed),
-        }
+Trainings = dict[tuple[str, str], list[Scores]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +55,8 @@ class Evaluation:
     """The outcome.
 
     ``test`` counts patients and patches; ``left_out`` says why an arm could not be trained;
-    ``protocol`` and ``caveats`` are prose.
+    ``protocol`` and ``caveats`` are prose; ``searches`` and ``dose_curve`` are there where the
+    settings ask for them.
     """
 
     test: dict[str, Any]
@@ -97,13 +67,15 @@ class Evaluation:
     verdict: Verdict
     protocol: tuple[str, ...]
     caveats: tuple[str, ...]
+    searches: tuple[Found, ...] = ()
+    dose_curve: tuple[DosePoint, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """What ``evaluation.json`` holds."""
         return {
             "test": self.test,
             "seeds": list(range(self.settings.seeds)),
-            "classifiers": list(self.settings.classifiers),
+            "classifiers": list(dict.fromkeys(arm.classifier for arm in self.arms)),
             "steps": self.settings.steps,
             "arms": [arm.document() for arm in self.arms],
             "arms_left_out": self.left_out,
@@ -111,6 +83,8 @@ class Evaluation:
             "verdict": asdict(self.verdict),
             "protocol": list(self.protocol),
             "caveats": list(self.caveats),
+            "searches": [search.document() for search in self.searches],
+            "dose_curve": [point.document() for point in self.dose_curve],
         }
 
 
@@ -124,6 +98,8 @@ def evaluate(
     seed: int,
     progress: Progress | None = None,
     folder: Path | None = None,
+    refined: Release | None = None,
+    entrants: Entrants | None = None,
 ) -> Evaluation:
     """Train every classifier on every arm with every seed, and judge on unseen real patients.
 
@@ -140,46 +116,78 @@ def evaluate(
         seed: of everything random.
         progress: follows optimiser steps over all trainings.
         folder: keeps the scores of finished trainings; a later call goes on from there.
+        refined: a second release, made by simulate-and-refine, for the arm
+            real+classical+refined; the lineage of ``test`` names its generator too.
+        entrants: classifiers of the caller's own by name, judged beside those of the settings. What
+            they are made of cannot be told, so their scores are not kept.
 
     Raises:
         LeakageError: if what judges was trained on.
         CohortError: if patches and release do not fit one another or a class lacks patients;
             every fault is named.
-        SettingsError: for a device that is not there.
+        SettingsError: for a device or a weight file that is not there, or an entrant that is no
+            classifier.
     """
-    refuse_leaks(training, tuning, test, release)
-    refuse_misfits(training, tuning, test.patches, release)
-    device = _device(settings)
-    diet = _diet(training, tuning, test.patches, release, window)
+    for each in (release,) if refined is None else (release, refined):
+        refuse_leaks(training, tuning, test, each)
+        refuse_misfits(training, tuning, test.patches, each)
+    refuse_small(settings, training.images.shape[2:])
+    refuse_doses(settings, training.classes)
+    refuse_without_optuna(settings.search)
+    own = entrants or {}
+    refuse_entrants(own)
+    device = device_of(settings)
+    diet = _diet(training, tuning, test.patches, release, window, refined)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
-    arms, left_out = trainable(lacking(release, training.classes))
-    trainings = _train_all(
-        arms,
-        diet,
-        digests,
-        release.digest,
-        settings,
-        seed,
-        device,
-        ScoreStore(folder),
-        progress or Silent(),
-    )
-    return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
+    releases = [release.digest, "" if refined is None else refined.digest]
+    arms, left_out = trainable(lacking(release, training.classes), settings, refined is not None)
+    store, progress = ScoreStore(folder), progress or Silent()
 
-
-def _device(settings: EvaluationSettings) -> torch.device:
-    available = torch.cuda.is_available()
-    if settings.device == "cuda" and not available:
-        raise SettingsError(
-            Fault("evaluation.device", "cuda, but torch finds no CUDA device", "auto, cpu")
+    def train(
+        arms: Sequence[Arm],
+        settings: EvaluationSettings = settings,
+        entrants: Entrants = own,
+    ) -> Trainings:
+        return _train_all(
+            arms, diet, digests, releases, settings, seed, device, store, progress, entrants
         )
-    return torch.device("cuda" if available and settings.device != "cpu" else "cpu")
+
+    def judged(trainings: Trainings) -> Evaluation:
+        return _judge(trainings, left_out, training, tuning, test.patches, release, settings, seed)
+
+    trainings = train(arms)
+    seen = digest_of(*digests[:2], digests[3], releases, RECIPE)
+    found = search_each(diet, seen, settings, seed, device, store, progress)
+    for winner in found:
+        alone = settings.model_copy(update={"classifiers": (winner.classifier,)})
+        trainings |= train([Arm("real+searched", found=winner.policy)], alone, {})
+    evaluation = replace(judged(trainings), searches=found)
+    if not settings.dose_curve:
+        return evaluation
+    further = train(arms_at(arms, settings.dose_curve))
+    rows = (*evaluation.arms, *(judged(further).arms if further else ()))
+    points = curve_of(
+        arms,
+        settings.dose_curve,
+        (*settings.classifiers, *own),
+        {(row.classifier, row.arm): row.auc for row in rows},
+        trainings | further,
+        tuning.labels,
+        {dose: different_at(dose, training, release) for dose in settings.dose_curve},
+    )
+    return replace(evaluation, dose_curve=tuple(points))
 
 
 def _diet(
-    training: PatchSet, tuning: PatchSet, test: PatchSet, release: Release, window: Window
+    training: PatchSet,
+    tuning: PatchSet,
+    test: PatchSet,
+    release: Release | Candidates,
+    window: Window,
+    refined: Release | None = None,
 ) -> Diet:
     """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
+    second = None if refined is None else torch.from_numpy(window.to_signed(refined.images))
     real, synthetic, tuned, tested = (
         torch.from_numpy(window.to_signed(images))
         for images in (training.images, release.images, tuning.images, test.images)
@@ -192,6 +200,12 @@ def _diet(
         tuning=tuned,
         tuning_labels=tuning.labels,
         test=tested,
+        limits=Limits.of_patches(training, window),
+        names=training.classes,
+        refined=second,
+        refined_labels=None
+        if refined is None
+        else torch.from_numpy(labels_among(refined, training.classes)),
     )
 
 
@@ -199,27 +213,35 @@ def _train_all(
     arms: Sequence[Arm],
     diet: Diet,
     digests: tuple[Any, ...],
-    release_digest: str,
+    releases: Sequence[str],
     settings: EvaluationSettings,
     seed: int,
     device: torch.device,
     store: ScoreStore,
     progress: Progress,
+    entrants: Entrants,
 ) -> Trainings:
     """Scores of every classifier, arm and seed, from the store where they are there."""
     trainings: Trainings = {}
-    wanted = list(_wanted(settings, arms))
+    wanted = list(_wanted((*settings.classifiers, *entrants), settings.seeds, arms))
     progress.start("training classifiers", len(wanted) * settings.steps)
     for classifier, arm, run in wanted:
-        name = f"{classifier}_{arm.name}_{run}"
-        own_seed = int(digest_of("evaluation", seed, classifier, arm.name, run)[:15], 16)
+        name = f"{classifier}_{arm.label}_{run}"
+        own_seed = int(digest_of("evaluation", seed, classifier, arm.label, run)[:15], 16)
+        policy = arm.policy(settings.dose_of(diet.names))
         recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        if arm.synthetic:
-            recipe += [settings.synthetic_per_batch, release_digest]
+        recipe += [policy.document(), asdict(diet.limits)]
+        recipe += [
+            digest
+            for source, digest in zip((SYNTHETIC, REFINED), releases, strict=True)
+            if policy.uses(source)
+        ]
+        recipe += begins_from(classifier, settings)
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
         digest = digest_of(*digests, recipe, what)
-        note = f"{classifier}, {arm.name}, seed {run + 1} of {settings.seeds}"
-        scores = store.load(name, digest)
+        note = f"{classifier}, {arm.label}, seed {run + 1} of {settings.seeds}"
+        kept = store if classifier not in entrants else ScoreStore(None)
+        scores = kept.load(name, digest)
         if scores is None:
             scores = train_and_score(
                 classifier,
@@ -229,20 +251,21 @@ def _train_all(
                 own_seed,
                 device,
                 partial(progress.advance, note=note),
+                entrants.get(classifier),
             )
-            store.save(name, digest, scores)
+            kept.save(name, digest, scores)
         else:
             progress.advance(settings.steps, note)
-        trainings.setdefault((classifier, arm.name), []).append(scores)
+        trainings.setdefault((classifier, arm.label), []).append(scores)
     return trainings
 
 
 def _wanted(
-    settings: EvaluationSettings, arms: Sequence[Arm]
-) -> Iterator[tuple[ClassifierName, Arm, int]]:
-    for classifier in settings.classifiers:
+    classifiers: Sequence[str], seeds: int, arms: Sequence[Arm]
+) -> Iterator[tuple[str, Arm, int]]:
+    for classifier in classifiers:
         for arm in arms:
-            for run in range(settings.seeds):
+            for run in range(seeds):
                 yield classifier, arm, run
 
 
@@ -258,24 +281,15 @@ def _judge(
 ) -> Evaluation:
     """From scores to the verdict."""
     rng = np.random.default_rng(int(digest_of("bootstrap", seed)[:15], 16))
-    weights = patient_weights(test.patient_index, test.labels, settings.bootstrap, rng)
-    results = []
-    spreads: dict[tuple[str, ArmName], Spread] = {}
-    for (classifier, arm), of_seeds in trainings.items():
-        scores = np.stack([each.test for each in of_seeds])
-        decided = np.stack([decide(each.test, each.tuning, tuning.labels) for each in of_seeds])
-        replicates = replicate(scores, decided, test.labels, weights)
-        spreads[classifier, arm] = Spread.of(replicates.macro_auc)
-        results.append(
-            _arm_result(classifier, arm, replicates, test.classes, settings.confidence, rng)
-        )
-    comparisons = compare(spreads, settings.confidence, rng)
-    sentence = verdict_sentence(comparisons, test, settings)
+    scores = {key: _as_one_fold(runs, test, tuning) for key, runs in trainings.items()}
+    judged = judge(scores, test.classes, settings.bootstrap, settings.confidence, rng)
+    results, comparisons = judged.arms, judged.comparisons
+    sentence = verdict_sentence(judged, settings.confidence, test.patients_known)
     figures = [figure for result in results for figure in result.figures]
     return Evaluation(
         test=_counts(test),
         settings=settings,
-        arms=tuple(results),
+        arms=results,
         left_out=left_out,
         comparisons=comparisons,
         verdict=Verdict(overall(comparisons), sentence),
@@ -284,32 +298,17 @@ def _judge(
     )
 
 
-def _arm_result(
-    classifier: str,
-    arm: ArmName,
-    replicates: Replicates,
-    classes: tuple[str, ...],
-    confidence: float,
-    rng: np.random.Generator,
-) -> ArmResult:
-    def interval(figures: np.ndarray[Any, np.dtype[np.float64]]) -> Interval:
-        spread = Spread.of(figures)
-        return spread.interval(spread.draws(rng), confidence)
+def _as_one_fold(
+    trainings: Sequence[Scores], test: PatchSet, tuning: PatchSet
+) -> tuple[FoldScores, ...]:
+    """A single split is one fold."""
 
-    return ArmResult(
-        classifier=classifier,
-        arm=arm,
-        auc=interval(replicates.macro_auc),
-        balanced_accuracy=interval(replicates.balanced_accuracy),
-        per_class={
-            label: {
-                "sensitivity": interval(replicates.sensitivity[:, :, at]),
-                "specificity": interval(replicates.specificity[:, :, at]),
-                "auc": interval(replicates.auc[:, :, at]),
-            }
-            for at, label in enumerate(classes)
-        },
-        per_seed=tuple(float(value) for value in replicates.macro_auc[0]),
+    def scored(probabilities: NDArray[np.float64], patches: PatchSet) -> Scored:
+        return Scored(probabilities.astype(np.float32), patches.labels, tuple(patches.patients))
+
+    return tuple(
+        FoldScores(0, seed, scored(each.test, test), scored(each.tuning, tuning))
+        for seed, each in enumerate(trainings)
     )
 
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from medaug.domain import HeldOut, PatchSet, Release
-from medaug.errors import CohortError, Fault, LeakageError
+from medaug.errors import CohortError, Fault, LeakageError, SettingsError
+from medaug.evaluation.settings import EvaluationSettings
 
 LEAST_SIDE = 8
 """Pixels; the classifiers halve a patch three times."""
@@ -55,6 +56,18 @@ def refuse_misfits(training: PatchSet, tuning: PatchSet, test: PatchSet, release
     ]
     if faults:
         raise CohortError(*faults)
+
+
+def refuse_doses(settings: EvaluationSettings, classes: tuple[str, ...]) -> None:
+    """Raise `SettingsError` for a dose of a class that the cohort does not have."""
+    strangers = [label for label in settings.dose if label not in classes]
+    if strangers:
+        raise SettingsError(
+            *(
+                Fault(f"evaluation.dose.{each}", "no such class", ", ".join(classes))
+                for each in strangers
+            )
+        )
 
 
 def _kinds(

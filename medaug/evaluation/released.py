@@ -13,8 +13,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from medaug.domain import PatchSet, Release
-from medaug.evaluation.policies import ARMS, Arm
+from medaug.domain import Candidates, PatchSet, Release
+from medaug.evaluation.policies import Arm, arms_of
+from medaug.evaluation.settings import EvaluationSettings
 
 
 def lacking(release: Release, classes: Sequence[str]) -> tuple[str, ...]:
@@ -23,20 +24,33 @@ def lacking(release: Release, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in classes if not counts.get(label))
 
 
-def labels_among(release: Release, classes: Sequence[str]) -> NDArray[np.int64]:
+def labels_among(release: Release | Candidates, classes: Sequence[str]) -> NDArray[np.int64]:
     """(sample,) the labels of ``release`` as an index into ``classes``, which hold all of its."""
     position = np.array([classes.index(label) for label in release.classes], dtype=np.int64)
     return position[release.labels]
 
 
-def trainable(missing: Sequence[str]) -> tuple[tuple[Arm, ...], dict[str, str]]:
-    """The arms that can be trained without these classes, and why each other one cannot."""
-    left = [arm for arm in ARMS if missing and arm.synthetic and not arm.real]
-    reason = (
-        f"Nothing of the class {', '.join(missing)} was released, and a classifier cannot learn a "
-        "class that it is never shown."
-    )
-    return tuple(arm for arm in ARMS if arm not in left), {arm.name: reason for arm in left}
+def trainable(
+    missing: Sequence[str], settings: EvaluationSettings, refined: bool = False
+) -> tuple[tuple[Arm, ...], dict[str, str]]:
+    """Of the arms asked for those that can be trained, and why each other one cannot.
+
+    Args:
+        missing: classes of which nothing was released.
+        settings: name the arms.
+        refined: whether there is a second release, made by simulate-and-refine.
+    """
+    left: dict[str, str] = {}
+    asked = arms_of(settings)
+    for arm in asked:
+        if missing and arm.synthetic and not arm.real:
+            left[arm.name] = (
+                f"Nothing of the class {', '.join(missing)} was released, and a classifier cannot "
+                "learn a class that it is never shown."
+            )
+        elif arm.refined and not refined:
+            left[arm.name] = "No release of simulate-and-refine was given."
+    return tuple(arm for arm in asked if arm.name not in left), left
 
 
 def only(real: PatchSet, classes: Sequence[str]) -> PatchSet:

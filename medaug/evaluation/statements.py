@@ -9,17 +9,34 @@ The words are those of CLAIM [1]_ and STARD [2]_: reference standard, index test
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from medaug.domain import PatchSet, Release
-from medaug.evaluation.comparison import MAIN, Comparison, overall
+from medaug.domain import PatchSet, Release, Unit
+from medaug.evaluation.calibration import BINS
+from medaug.evaluation.classical import NOISE_HU, OFFSET_HU
+from medaug.evaluation.comparison import FLIPS, MAIN, Comparison, overall
+from medaug.evaluation.judging import Judgement
 from medaug.evaluation.released import lacking, trainable
-from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statistics import Interval
 from medaug.evaluation.training import CHECKPOINTS
+from medaug.evaluation.transfer import read_weights
+from medaug.evaluation.uncertainty import POWER
 
 FEW_PATIENTS = 30
 FEW_PATIENTS_IN_A_CLASS = 10
 """Fewer test patients than this earn a caveat; a percentile bootstrap is too narrow there."""
+
+
+_OVERLAP = (
+    "Folds share training patients and are not independent: what they differ by beyond patients "
+    "and seeds counts with the factor 1/n + tested/trained of Nadeau and Bengio (2003). Their "
+    "corrected resampled t test stands beside."
+)
+_DELONG = (
+    "DeLong's test, clustered by patient (Obuchowski 1997), stands beside; it takes the trained "
+    "classifiers as given."
+)
 
 
 def protocol_sentences(
@@ -33,9 +50,10 @@ def protocol_sentences(
     """How the figures came about."""
     unit = "patients" if test.patients_known else "patches"
     released = ", ".join(f"{count} {label}" for label, count in release.per_class().items())
-    share = f"{settings.synthetic_per_batch} of {settings.batch}"
-    tests = sum(each.is_main for each in comparisons)
+    doses = sorted(set(settings.dose_of(training.classes)))
+    dose = _list([f"{each:.2g}" for each in doses])
     missing = lacking(release, training.classes)
+    names = list(dict.fromkeys((*settings.classifiers, *(each.classifier for each in comparisons))))
     return (
         *_shape_sentence(training),
         f"Reference standard: the class that the source gives each lesion ({_list(test.classes)}).",
@@ -45,15 +63,19 @@ def protocol_sentences(
             "classifier, and no test patch is synthetic."
         ),
         (
-            f"Index tests: {_list(settings.classifiers)}, from random weights, {settings.seeds} "
-            f"trainings of every arm with different seeds, {settings.steps} optimiser steps of "
-            f"{settings.batch} patches in every arm, classes in equal shares."
+            f"Index tests: {_list(names)}, {settings.seeds} trainings of every arm with different "
+            f"seeds, {settings.steps} optimiser steps of {settings.batch} patches in every arm, "
+            "classes in equal shares."
         ),
+        *classifier_sentences(names, settings),
         (
             f"Synthetic patches come from the release alone ({released}); where an arm mixes them "
-            f"with real ones they fill {share} places of each batch. Classical augmentation (flip, "
-            "rotation, zoom, shift, filter, intensity, noise) applies to every patch of its arms."
+            f"with real ones, {dose} are shown for each real one"
+            f"{' (by class)' if len(doses) > 1 else ''}. Classical augmentation (flip, rotation, "
+            "zoom, shift, filter, intensity, noise) applies to every patch of its arms, and so do "
+            "RandAugment and TrivialAugment to theirs."
         ),
+        *_intensity_sentence(training),
         (
             f"Tuning {unit} chose which of {CHECKPOINTS} checkpoints of a training was kept (macro "
             "AUC) and each class's threshold (Youden's index); the test part was scored once."
@@ -63,18 +85,71 @@ def protocol_sentences(
             "the class whose probability is the largest multiple of its threshold; sensitivity and "
             "specificity follow, and balanced accuracy is the mean sensitivity."
         ),
+        *_statistics_sentences(comparisons, settings, unit),
+        *_missing_sentences(missing, settings),
+        *_search_sentences(settings),
+    )
+
+
+def _statistics_sentences(
+    comparisons: Sequence[Comparison], settings: EvaluationSettings, unit: str
+) -> tuple[str, ...]:
+    """How figures became intervals, and intervals a verdict."""
+    folded = any(each.resampled for each in comparisons)
+    tests = sum(each.is_main for each in comparisons)
+    delong = any(each.delong for each in comparisons)
+    return (
         (
-            f"Values are means over seeds. Intervals ({_percent(settings.confidence)}, percentile) "
-            f"come from {settings.bootstrap} bootstrap samples of test {unit}, the same for all "
-            "arms, and from the spread between seeds beyond what these samples explain."
+            "Calibration is the Brier score (0 to 2, summed over classes) and the expected "
+            f"calibration error of the class with the largest probability, in {BINS} bins; both "
+            "are 0 at best."
         ),
+        (
+            f"Values are means over {'folds and ' * folded}seeds. Intervals "
+            f"({_percent(settings.confidence)}, percentile) come from {settings.bootstrap} "
+            f"bootstrap samples of test {unit}, the same for all arms, and from the spread between "
+            "seeds beyond what these samples explain."
+        ),
+        *[_OVERLAP] * folded,
         (
             f"The main comparison was fixed in advance: macro AUC of {MAIN[0]} against {MAIN[1]} "
-            f"({_count(tests, 'classifier')}). p values are corrected by Holm's method over all "
-            f"{len(comparisons)} comparisons; the intervals are not."
+            f"({_count(tests, 'classifier')}). p is the larger of two: of the bootstrap, and of a "
+            f"permutation of the arms within {unit} ({FLIPS} deals). It is corrected by Holm's "
+            f"method over all {len(comparisons)} comparisons; the intervals are not. The smallest "
+            f"difference that could have been shown is meant with {_percent(POWER)} power."
         ),
-        *_missing_sentences(missing),
+        *[_DELONG] * delong,
     )
+
+
+def classifier_sentences(
+    classifiers: Sequence[str], settings: EvaluationSettings
+) -> tuple[str, ...]:
+    """What the classifiers began from, and which of them stand apart."""
+    fresh = [name for name in settings.classifiers if name not in ("transfer", *SANITY_LINES)]
+    sentences = []
+    if fresh:
+        sentences.append(f"Networks that began from random weights: {_list(fresh)}.")
+    if others := [name for name in classifiers if name not in settings.classifiers]:
+        sentences.append(
+            f"Classifiers handed in, of which nothing more is known here: {_list(others)}. "
+            "Those without optimiser steps are shown equally many patches in every arm."
+        )
+    if "transfer" in classifiers:
+        file = Path(settings.weights)
+        digest = read_weights(settings.weights, settings.weights_sha256)[1]
+        sentences.append(
+            f"The classifier transfer began from the weights in {file.name} (SHA-256 {digest}). "
+            "What these were trained on is not known here; if any test patient was among it, its "
+            "figures are too good."
+        )
+    if "radiomic-logistic" in classifiers:
+        sentences.append(
+            "radiomic-logistic, logistic regression on radiomic features, is a sanity line: it has "
+            "no optimiser steps and is shown equally many patches in every arm; nothing is "
+            "compared or concluded with it."
+        )
+    return tuple(sentences)
 
 
 def _shape_sentence(training: PatchSet) -> tuple[str, ...]:
@@ -87,11 +162,37 @@ def _shape_sentence(training: PatchSet) -> tuple[str, ...]:
     return ()
 
 
-def _missing_sentences(missing: Sequence[str]) -> tuple[str, ...]:
+def _intensity_sentence(training: PatchSet) -> tuple[str, ...]:
+    """What augmentation does to values that mean something."""
+    if training.unit is Unit.HOUNSFIELD:
+        return (
+            (
+                f"HU are not scaled by augmentation: they move by {OFFSET_HU:g} HU at most, and "
+                f"noise has a standard deviation of {NOISE_HU:g} HU at most."
+            ),
+        )
+    return ()
+
+
+def _search_sentences(settings: EvaluationSettings) -> tuple[str, ...]:
+    """How the arm real+searched came about."""
+    if not settings.search.trials:
+        return ()
+    return (
+        (
+            f"The policy of the arm real+searched was found for each classifier with "
+            f"{_count(settings.search.trials, 'trial')} of "
+            f"{_count(settings.search.seeds, 'training')} each, by the macro AUC on tuning "
+            "patients alone; the policy found was then trained anew."
+        ),
+    )
+
+
+def _missing_sentences(missing: Sequence[str], settings: EvaluationSettings) -> tuple[str, ...]:
     """What became of the arms where the release lacks classes."""
     if not missing:
         return ()
-    _, left_out = trainable(missing)
+    _, left_out = trainable(missing, settings)
     return (
         (
             f"Nothing of the class {_list(missing)} was released: in the arms that mix real and "
@@ -119,10 +220,11 @@ def caveat_sentences(
     few = _few(test)
     if few:
         sentences.append(few)
-    sentences.append(
-        "One generator was trained on one split: another training of it or another split could "
-        "give other figures, and that spread is not in the intervals."
-    )
+    if not any(each.resampled for each in comparisons):
+        sentences.append(
+            "One generator was trained on one split: another training of it or another split "
+            "could give other figures, and that spread is not in the intervals."
+        )
     sentences.append(
         "No external test set was scored: nothing is said about other sites or scanners."
     )
@@ -148,38 +250,56 @@ def caveat_sentences(
 
 
 def verdict_sentence(
-    comparisons: Sequence[Comparison], test: PatchSet, settings: EvaluationSettings
+    judged: Judgement, confidence: float, patients_known: bool, what: str = "Synthetic patches"
 ) -> str:
-    """The verdict with its figures, one clause per classifier."""
-    main = [each for each in comparisons if each.is_main]
+    """The verdict on ``what`` with its figures, one clause per classifier."""
+    main = [each for each in judged.comparisons if each.is_main]
     opening = {
-        "helps": "Synthetic patches help on top of classical augmentation",
-        "hurts": "Synthetic patches hurt on top of classical augmentation",
-        "no evidence": "No evidence that synthetic patches help on top of classical augmentation",
+        "helps": f"{what} help on top of classical augmentation",
+        "hurts": f"{what} hurt on top of classical augmentation, do not use them",
+        "no evidence": (
+            f"No evidence that {what[0].lower()}{what[1:]} help on top of classical augmentation, "
+            "do not use them"
+        ),
     }[overall(main)]
-    clauses = "; ".join(_clause(each, settings.confidence) for each in main)
-    patients = len(test.patient_order)
+    clauses = "; ".join(_clause(each, confidence) for each in main)
+    trained = _count(judged.seeds, "seed")
+    if judged.folds > 1:
+        trained += f" × {judged.folds} folds"
     who = (
-        _count(patients, "test patient")
-        if test.patients_known
-        else f"{_count(len(test), 'test patch', 'test patches')} of unknown patients"
+        _count(judged.patients, "test patient")
+        if patients_known
+        else f"{_count(judged.patches, 'test patch', 'test patches')} of unknown patients"
     )
-    return f"{opening}: {clauses} ({settings.seeds} seeds, {who})."
+    return f"{opening}: {clauses} ({trained}, {who})."
 
 
 def _clause(each: Comparison, confidence: float) -> str:
-    difference = each.difference
-    text = (
-        f"with {each.classifier} the macro AUC changed by {_points(difference.value)} points "
-        f"({_percent(confidence)} interval {_points(difference.low)} to "
-        f"{_points(difference.high)}, p = {each.p_holm:.3f} after Holm's correction"
-    )
+    percent = _percent(confidence)
+    first = f"p = {each.p_holm:.3f} after Holm's correction"
     if each.verdict == "no evidence":
-        text += (
+        first += (
             "; the smallest difference this cohort could have shown is about "
             f"{100 * each.smallest:.1f} points"
         )
-    return text + ")"
+    return (
+        f"with {each.classifier} they {_moved('the macro AUC', each.difference)} "
+        f"({percent} interval {_ends(each.difference)}, {first}) and "
+        f"{_moved('mean sensitivity', each.others['balanced_accuracy'])} "
+        f"({_ends(each.others['balanced_accuracy'])})"
+    )
+
+
+def _moved(what: str, difference: Interval) -> str:
+    """In points: 0.042 is 4.2."""
+    points = f"{100 * abs(difference.value):.1f}"
+    if points == "0.0":
+        return f"left {what} where it was"
+    return f"{'raised' if difference.value > 0 else 'lowered'} {what} by {points} points"
+
+
+def _ends(difference: Interval) -> str:
+    return f"{_points(difference.low)} to {_points(difference.high)}"
 
 
 def _few(test: PatchSet) -> str:

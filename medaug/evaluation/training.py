@@ -4,9 +4,9 @@ The tuning patches choose which of five equally spaced checkpoints is kept, by m
 that choice an arm that overfits late (usually "real") would lose for the wrong reason. The test
 patches are scored once, with the kept weights.
 
-The draws of batches and augmentation come from a `torch.Generator`. Initial weights and dropout
-can only take torch's global state; it is forked, seeded and put back, so that the caller's random
-numbers are untouched.
+What a batch is made of follows from the arm's policy, the step and the seed (`policies`). Initial
+weights and dropout can only take torch's global state; it is forked, seeded and put back, so that
+the caller's random numbers are untouched.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medaug.evaluation.classical import augment, draw
+from medaug.evaluation.classical import Limits, augment
 from medaug.evaluation.classifiers import build_classifier
-from medaug.evaluation.policies import Arm, deal
-from medaug.evaluation.settings import ClassifierName, EvaluationSettings
+from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
+from medaug.evaluation.policies import Arm, Plan, Policy, Pool
+from medaug.evaluation.settings import EvaluationSettings
+from medaug.evaluation.sklearn_classifier import radiomic_logistic
 from medaug.evaluation.statistics import macro_auc
+from medaug.evaluation.transfer import Transferred, transferred
 
 CHECKPOINTS = 5
 _SCORED_AT_ONCE = 256
@@ -45,7 +48,9 @@ class Diet:
 
     Images are (patch, channel, row, column) or (patch, 1, slice, row, column). ``synthetic`` and
     ``synthetic_labels`` hold the released patches, which may lack classes; ``test`` has no labels
-    here.
+    here. ``refined`` and ``refined_labels`` are those of a second release, made by
+    simulate-and-refine, where there is one. ``limits`` hold for images on [-1, 1]; ``names`` are
+    those of the classes.
     """
 
     real: Tensor
@@ -55,71 +60,113 @@ class Diet:
     tuning: Tensor
     tuning_labels: NDArray[np.int64]
     test: Tensor
+    limits: Limits
+    names: tuple[str, ...]
+    refined: Tensor | None = None
+    refined_labels: Tensor | None = None
 
     @property
     def classes(self) -> int:
         """How many; every one occurs among the real patches."""
         return int(self.labels.max()) + 1
 
+    @property
+    def pool(self) -> Pool:
+        """The rows that a policy draws from."""
+        refined = () if self.refined_labels is None else (self.refined_labels,)
+        labels = (self.labels, self.synthetic_labels, *refined)
+        return Pool(labels, self.classes, tuple(self.real.shape[1:]), self.limits)
+
+    def batch(self, plan: Plan) -> Tensor:
+        """(patch, channel, [slice,] row, column) the pictures that ``plan`` says."""
+        images = plan.gather(self.real, self.synthetic, self.refined)
+        return images if plan.operations is None else augment(images, plan.operations)
+
 
 def train_and_score(
-    name: ClassifierName,
+    name: str,
     arm: Arm,
     diet: Diet,
     settings: EvaluationSettings,
     seed: int,
     device: torch.device,
     advanced: Callable[[int], None],
+    entrant: Entrant | None = None,
 ) -> Scores:
     """Train classifier ``name`` on ``arm`` for ``settings.steps`` steps and score.
 
     Args:
-        name: which classifier.
+        name: which classifier; of those that medaug brings, unless ``entrant`` is given.
         arm: what it is fed.
         diet: the patches.
         settings: steps, batch, rate and share.
         seed: of this training alone.
         device: where.
         advanced: told how many steps are done, at every checkpoint.
+        entrant: a classifier of the user's, as in `medaug.evaluation.entrants`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    if name == "radiomic-logistic" and entrant is None:
+        entrant = radiomic_logistic()
+    policy = arm.policy(settings.dose_of(diet.names))
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         channels, *size = diet.real.shape[1:]
-        network = build_classifier(name, channels, size, diet.classes)
+        if isinstance(entrant, FitPredict):
+            return _fit_and_score(entrant, policy, diet, settings, seed, advanced)
+        if entrant is not None:
+            network = entrant(channels, diet.classes, len(size))
+        elif name == "transfer":
+            network = transferred(settings.weights, diet.classes, settings.weights_sha256)
+        else:
+            network = build_classifier(name, channels, size, diet.classes)
         network = network.to(device, memory_format=_layout(diet.real))  # type: ignore[call-overload]
-        _train(network, arm, diet, settings, generator, device, advanced)
+        _train(network, policy, diet, settings, seed, device, advanced)
     return Scores(_score(network, diet.tuning, device), _score(network, diet.test, device))
+
+
+def _fit_and_score(
+    entrant: FitPredict,
+    policy: Policy,
+    diet: Diet,
+    settings: EvaluationSettings,
+    seed: int,
+    advanced: Callable[[int], None],
+) -> Scores:
+    """Show a classifier without optimiser steps as many patches in every arm, and score."""
+    steps = rounds(len(diet.real), settings.batch, settings.steps)
+    pool = diet.pool
+    plans = [policy.plan(pool, settings.batch, step, seed) for step in range(steps)]
+    images = torch.cat([diet.batch(plan) for plan in plans])
+    labels = torch.cat([plan.labels for plan in plans])
+    own = fitted(entrant, images, labels, diet.classes, seed)
+    tuning, test = (
+        probabilities(own, part, diet.classes, seed) for part in (diet.tuning, diet.test)
+    )
+    advanced(settings.steps)
+    return Scores(tuning, test)
 
 
 def _train(
     network: nn.Module,
-    arm: Arm,
+    policy: Policy,
     diet: Diet,
     settings: EvaluationSettings,
-    generator: torch.Generator,
+    seed: int,
     device: torch.device,
     advanced: Callable[[int], None],
 ) -> None:
     """Run every step; leave ``network`` with the weights that scored best on tuning."""
-    released = torch.bincount(diet.synthetic_labels, minlength=diet.classes) > 0
-    places = arm.places(settings.batch, settings.synthetic_per_batch, released)
-    count = settings.batch - places.synthetic
-    real = deal(diet.labels, settings.steps, count, generator, places.of_real)
-    synthetic = deal(
-        diet.synthetic_labels, settings.steps, places.synthetic, generator, places.of_synthetic
-    )
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
+    rate = settings.learning_rate
+    weights = network.groups(rate) if isinstance(network, Transferred) else network.parameters()
+    optimiser = torch.optim.AdamW(weights, lr=rate, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
     ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
     best, kept, done = -1.0, network.state_dict(), 0
-    layout = _layout(diet.real)
+    layout, pool = _layout(diet.real), diet.pool
     network.train()
     for step in range(settings.steps):
-        images = torch.cat([diet.real[real[step]], diet.synthetic[synthetic[step]]])
-        labels = torch.cat([diet.labels[real[step]], diet.synthetic_labels[synthetic[step]]])
-        if arm.classical:
-            images = augment(images, draw(images.shape, generator))
+        plan = policy.plan(pool, settings.batch, step, seed)
+        images, labels = diet.batch(plan), plan.labels
         logits = network(images.to(device, memory_format=layout))
         loss = functional.cross_entropy(logits, labels.to(device))
         optimiser.zero_grad()
@@ -146,6 +193,9 @@ def _layout(images: Tensor) -> torch.memory_format:
 def _score(network: nn.Module, images: Tensor, device: torch.device) -> NDArray[np.float64]:
     """Probabilities (patch, class); float64, so that confident scores do not tie at 1."""
     network.eval()
+    if not len(images):
+        # Not every network takes a batch of none; what chooses has nothing else to score.
+        return _score(network, images.new_zeros((1, *images.shape[1:])), device)[:0]
     layout = _layout(images)
     parts = [
         network(part.to(device, memory_format=layout)).double().cpu()

@@ -17,6 +17,7 @@ from medaug.atomic import replacing
 from medaug.errors import Fault, RunFolderError
 from medaug.report import numbers
 from medaug.report.charts import arm_axis, difference_axis, training_of
+from medaug.report.doses import dose_charts
 from medaug.report.internal import write_internal
 from medaug.report.likeness import TOLD_APART, WORDS, tables_of, words_for
 from medaug.report.runfolder import picture, read_json, read_lines
@@ -30,6 +31,22 @@ ARMS = {
     "real+classical": (
         "real + classical",
         "real patches, flipped, turned, zoomed and so on at random (classical augmentation)",
+    ),
+    "real+randaugment": (
+        "real + RandAugment",
+        "real patches with a few operations at random, all equally strong",
+    ),
+    "real+trivialaugment": (
+        "real + TrivialAugment",
+        "real patches with one operation at random, as strong as chance has it",
+    ),
+    "real+classical+refined": (
+        "real + classical + refined",
+        "real patches and those of simulate-and-refine, both with classical augmentation",
+    ),
+    "real+searched": (
+        "real + searched",
+        "real and released synthetic patches, mixed as a search on tuning patients found",
     ),
     "real+gan": ("real + GAN", "real patches and released synthetic patches"),
     "real+classical+gan": (
@@ -73,6 +90,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "arm_axis": arm_axis,
         "difference_axis": difference_axis,
+        "dose_charts": dose_charts,
         "sheet_name": sheet_name,
         "fixed": numbers.fixed,
         "measure": numbers.measure,
@@ -137,6 +155,8 @@ def _content(run: Path) -> dict[str, Any]:
         },
         "decision": read_json(run / "review" / "decision.json"),
         "evaluation": evaluation,
+        # Not in run folders of before there were any but the classification.
+        "tasks": (evaluation or {}).get("tasks", {}),
         "likeness": tables,
         "likeness_words": words_for(tables),
         "figure_names": {key: name for key, (name, _) in WORDS.items()},

@@ -1,6 +1,8 @@
 """A simple simulator of patches and their release, and scores of known truth."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from medaug.domain import (
 )
 from medaug.evaluation.settings import EvaluationSettings
 
+sys.path.insert(0, str(Path(__file__).parent))  # for what stands in ``folding``
 WINDOW = Window(-100.0, 200.0)
 GENERATOR = "f" * 64
 CLASSES = ("cyst", "haemangioma", "metastasis")

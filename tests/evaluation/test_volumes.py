@@ -81,11 +81,10 @@ class TestClassicalAugmentation:
     def test_a_turn_and_a_flip_do_to_every_slice_what_they_do_to_a_picture(self) -> None:
         flat = torch.rand(8, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
         drawn = draw(flat.shape, torch.Generator().manual_seed(1))
-        drawn = replace(drawn, filtering=torch.zeros(8), noise=torch.zeros(8, 1, 16, 16))
+        drawn = replace(drawn, filtering=torch.zeros(8), noise=torch.zeros(8))
         in_depth = replace(
             drawn,
             shift=torch.cat([drawn.shift, torch.zeros(8, 1)], dim=1),
-            noise=torch.zeros(8, 1, 12, 16, 16),
         )
         columns = flat[:, :, None].expand(-1, -1, 12, -1, -1)  # the same slice twelve times
         expected = augment(flat, drawn)[:, :, None].expand_as(columns)
@@ -98,7 +97,7 @@ class TestClassicalAugmentation:
         zero, one = torch.zeros(2), torch.ones(2)
         still = replace(
             drawn, angle=zero, flip=one, filtering=zero, contrast=one, brightness=zero,
-            noise=torch.zeros_like(volumes), zoom=torch.tensor([2.0, 1.0]),
+            noise=zero, zoom=torch.tensor([2.0, 1.0]),
             shift=torch.tensor([[0.0, 0, 0], [0, 0, 0.25]]),
         )  # fmt: skip
         thick, moved = augment(volumes, still)[:, 0, :, 8, 8]
