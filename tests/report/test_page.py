@@ -269,6 +269,18 @@ class TestHeadline:
         assert "medaug evaluate" in root.find(id="scores")[0].text
 
 
+def test_losses_of_a_noisy_training_are_not_awaited(build_run: BuildRun) -> None:
+    """They would be figures of patients' data: with differential privacy none are written."""
+    run = build_run("complete")
+    (run / "generator" / "training.jsonl").unlink()
+    config = read(run, "run.json")["config"]
+    config["privacy"]["mode"] = "dp-vote"
+    change(run, "run.json", config=config)
+    text = write_report(run).read_text(encoding="utf-8")
+    assert "nothing was charged for" in text
+    assert "Training is not done yet" not in text
+
+
 @pytest.mark.parametrize(
     "name",
     [
