@@ -49,7 +49,7 @@ _PUBLIC = {
     "SyntheticPatches": "medaug.datasets",
     "evaluate": "medaug.evaluation.protocol",
     "extract_patches": "medaug.patching.extract",
-    "judged_by": "medaug.tuning",
+    "judged_by": "medaug.road.tuning",
     "load_generator": "medaug.generators.trained",
     "load_pipeline": "medaug.config",
     "load_release": "medaug.export.release",

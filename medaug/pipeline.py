@@ -23,7 +23,6 @@ from typing import Any
 from medaug.atomic import remove, remove_partials, write_json
 from medaug.config import PipelineConfig, require_data
 from medaug.domain import PatchSet, PatientSplit, deal_folds, digest_of
-from medaug.dp_road import deal_patients
 from medaug.errors import (
     CohortError,
     DisclosureError,
@@ -35,8 +34,10 @@ from medaug.errors import (
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
 from medaug.readers.settings import SourceSettings
-from medaug.releasing import foresee_refusal
-from medaug.stations import DP, STATIONS, Run
+from medaug.road.private import deal_patients
+from medaug.road.reviewing import foresee_refusal
+from medaug.road.run import Run
+from medaug.road.stations import DP, STATIONS
 
 _README = """This folder holds patient data: real patches, and pictures of them in report.html.
 Only what is inside release/ went through the gate and may leave, once your site agrees.

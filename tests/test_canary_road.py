@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medaug import canary_road, stations
 from medaug.config import PipelineConfig, load_pipeline
 from medaug.domain import Drawn, PatchSet, Rescale, TrainingRecord, Window, split_patients
 from medaug.errors import SettingsError
@@ -16,7 +15,9 @@ from medaug.phantom import KINDS, render_lesion
 from medaug.privacy.gate import review
 from medaug.privacy.verdict import Review
 from medaug.progress import Silent
-from medaug.stations import Run
+from medaug.road import canaries
+from medaug.road.run import Run
+from medaug.road.training import train
 
 SORTED = tuple(sorted(KINDS))
 SHORT = ("images=16", "batch=16", "least_diversity=0", "min_patients=1", "sample_sheet_every=100")
@@ -74,7 +75,7 @@ class Repeats:
 
 def reviewed(config: PipelineConfig, patches: PatchSet, sampler: Repeats) -> Review:
     training, calibration = parts(patches)
-    watch, known = canary_road.watch_and_sampler(config, training, sampler, Silent())
+    watch, known = canaries.watch_and_sampler(config, training, sampler, Silent())
     window = Window(*config.generator.window)
     policy = replace(config.privacy.policy(), per_class=6, min_patients_per_class=3)
     return review(
@@ -93,29 +94,29 @@ def reviewed(config: PipelineConfig, patches: PatchSet, sampler: Repeats) -> Rev
 def test_without_the_setting_nothing_is_added(patches: PatchSet) -> None:
     config = load_pipeline("phantom")
     training, _ = parts(patches)
-    assert canary_road.with_canaries(config, training, Silent()) is training
+    assert canaries.with_canaries(config, training, Silent()) is training
     sampler = Repeats(training, None)
-    assert canary_road.watch_and_sampler(config, training, sampler, Silent()) == (None, sampler)
+    assert canaries.watch_and_sampler(config, training, sampler, Silent()) == (None, sampler)
     assert config.privacy.charged() is None
 
 
 def test_canaries_are_patients_of_their_own(patches: PatchSet) -> None:
     config, (training, _) = settings(), parts(patches)
-    learnt = canary_road.with_canaries(config, training, Silent())
+    learnt = canaries.with_canaries(config, training, Silent())
     added = learnt.select(range(len(training), len(learnt)))
     assert len(added) == len(set(added.patients) - set(training.patients)) == 8
     assert learnt.select(range(len(training))).digest == training.digest
     assert added.images.min() >= -100
     assert min(place.diameter_mm for place in added.locations) > 5
-    again = canary_road.with_canaries(config, training, Silent())
-    other = canary_road.with_canaries(settings("seed=1"), training, Silent())
+    again = canaries.with_canaries(config, training, Silent())
+    other = canaries.with_canaries(settings("seed=1"), training, Silent())
     assert learnt.digest == again.digest != other.digest
 
 
 @pytest.mark.slow
 def test_the_forgetful_are_released_and_say_so(patches: PatchSet) -> None:
     config, (training, _) = settings(), parts(patches)
-    learnt = canary_road.with_canaries(config, training, Silent())
+    learnt = canaries.with_canaries(config, training, Silent())
     outcome = reviewed(config, patches, Repeats(learnt, None))
     release = outcome.release_or_raise()
     assert "canary" in release.decision.policy.checks
@@ -136,7 +137,7 @@ def test_the_forgetful_are_released_and_say_so(patches: PatchSet) -> None:
 
 def test_a_remembered_canary_refuses_the_release(patches: PatchSet) -> None:
     config, (training, _) = settings(), parts(patches)
-    learnt = canary_road.with_canaries(config, training, Silent())
+    learnt = canaries.with_canaries(config, training, Silent())
     added = learnt.select(range(len(training), len(learnt)))
     outcome = reviewed(config, patches, Repeats(learnt, added))
     assert outcome.outcome == "refused"
@@ -147,7 +148,7 @@ def test_a_remembered_canary_refuses_the_release(patches: PatchSet) -> None:
 
 def test_what_else_was_seen_is_refused_as_ever(patches: PatchSet) -> None:
     config, (training, _) = settings(), parts(patches)
-    more = canary_road.with_canaries(settings("seed=1"), training, Silent())
+    more = canaries.with_canaries(settings("seed=1"), training, Silent())
     reasons = reviewed(config, patches, Repeats(more, None)).reasons
     assert "saw 8 patients whose patches the gate does not hold" in reasons[0]
 
@@ -157,11 +158,11 @@ def test_the_generator_of_a_run_is_trained_on_them(patches: PatchSet, tmp_path: 
     run = Run(settings(*changes), tmp_path, Silent())
     vars(run)["patches"] = patches
     vars(run)["split"] = split_patients(patches, (0.5, 0.25, 0.25), 0)
-    stations._train(run)
+    train(run)
     training = run.split.part(patches, "training")
     seen = run.generator.record.patients
     assert len(seen) == len(training.patient_order) + 8
-    _, known = canary_road.watch_and_sampler(run.config, training, run.generator, Silent())
+    _, known = canaries.watch_and_sampler(run.config, training, run.generator, Silent())
     assert known.record.patients == frozenset(training.patients)
     assert known.record.patches_digest == training.digest
 
@@ -182,8 +183,8 @@ def test_lesions_that_cannot_be_simulated(patches: PatchSet) -> None:
     training, _ = parts(patches)
     other = replace(training, classes=("adenoma", "haemangioma", "tumour"))
     with pytest.raises(SettingsError, match="canary_kinds"):
-        canary_road.with_canaries(settings(), other, Silent())
+        canaries.with_canaries(settings(), other, Silent())
     named = settings("privacy.canary_kinds={adenoma: cyst, tumour: metastasis}")
-    assert len(canary_road.with_canaries(named, other, Silent())) == len(training) + 8
+    assert len(canaries.with_canaries(named, other, Silent())) == len(training) + 8
     with pytest.raises(SettingsError, match=r"privacy.canaries: 0"):
-        canary_road.with_canaries(settings(), replace(training, modality="MR"), Silent())
+        canaries.with_canaries(settings(), replace(training, modality="MR"), Silent())

@@ -36,7 +36,9 @@ from medaug.export.write import write_release
 from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
 from medaug.report.page import write_report
-from medaug.stations import STATIONS, Run, _evaluate
+from medaug.road.judging import evaluate
+from medaug.road.run import Run
+from medaug.road.stations import STATIONS
 
 PATIENTS = 56
 SIDE = 64  # voxels of 1 mm
@@ -211,7 +213,7 @@ class TestFromThePatchesOn:
         vars(run)["split"] = PatientSplit(*(frozenset(part.patients) for part in parts))
         vars(run)["generator"] = Trained(record)
         assert HeldOut(parts[2], (record,)).patches.images.shape == drawn.images.shape
-        _evaluate(run)
+        evaluate(run)
         evaluation = json.loads((run.folder / "evaluation.json").read_text())
         assert evaluation["fidelity"]["not_computed"] == []
         figures = {each["name"] for each in evaluation["fidelity"]["groups"][0]["figures"]}

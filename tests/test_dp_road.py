@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from medaug import stations
 from medaug.config import load_pipeline
 from medaug.domain import PatchSet, deal_independently
 from medaug.errors import CohortError, DisclosureError, SettingsError
@@ -17,7 +16,9 @@ from medaug.forbidden import forbidden_words
 from medaug.phantom import KINDS, render_lesion
 from medaug.privacy import copies
 from medaug.progress import Silent
-from medaug.stations import Run
+from medaug.road.releasing import release
+from medaug.road.run import Run
+from medaug.road.training import train
 
 SORTED = tuple(sorted(KINDS))
 PLAIN = (
@@ -77,9 +78,9 @@ class TestVotes:
     ) -> None:
         """Released from the votes alone: with every real pixel gone, the same bytes come out."""
         run = run_of(patches, tmp_path, *VOTE)
-        stations._train(run)
+        train(run)
         monkeypatch.setattr(copies.CopyDetector, "fit", None)
-        stations._release(run)
+        release(run)
         paper = tmp_path / "release" / "release.json"
         document = json.loads(paper.read_text())
         cost = document["cost"]
@@ -101,12 +102,12 @@ class TestVotes:
         gone = replace(patches, images=np.full_like(patches.images, np.nan))
         blind = run_of(gone, tmp_path, *VOTE)
         vars(blind)["split"] = None
-        stations._release(blind)
+        release(blind)
         assert paper.read_bytes() == first
 
     def test_other_votes_each_time(self, patches: PatchSet, tmp_path: Path) -> None:
         for name in ("a", "b"):
-            stations._train(run_of(patches, tmp_path / name, *VOTE))
+            train(run_of(patches, tmp_path / name, *VOTE))
         files = [tmp_path / name / "generator" / "generator.safetensors" for name in ("a", "b")]
         assert files[0].read_bytes() != files[1].read_bytes()
 
@@ -115,22 +116,22 @@ class TestVotes:
         capped = (*VOTE, "privacy.epsilon_cap=5")
         site = tmp_path / "shared.key"
         for name in ("a", "b"):
-            stations._train(at_site(run_of(patches, tmp_path / name, *capped), site))
+            train(at_site(run_of(patches, tmp_path / name, *capped), site))
         third = at_site(run_of(patches, tmp_path / "c", *capped), site)
         with pytest.raises(DisclosureError, match=r"over 3 runs.*privacy\.epsilon_cap"):
-            stations._train(third)
+            train(third)
         assert not (tmp_path / "c" / "generator" / "generator.safetensors").exists()
         with pytest.raises(SettingsError, match="epsilon_cap"):
             load_pipeline("phantom", [*VOTE, "privacy.epsilon_cap=2"])
 
     def test_what_rules_it_out(self, patches: PatchSet, tmp_path: Path) -> None:
         with pytest.raises(SettingsError, match=r"privacy\.delta: 0\.01 for \d+ training"):
-            stations._train(run_of(patches, tmp_path, *VOTE, "privacy.delta=0.01"))
+            train(run_of(patches, tmp_path, *VOTE, "privacy.delta=0.01"))
         with pytest.raises(CohortError, match="patients are not known"):
-            stations._train(run_of(replace(patches, patients_known=False), tmp_path, *VOTE))
+            train(run_of(replace(patches, patients_known=False), tmp_path, *VOTE))
         few = patches.select(range(90))
         with pytest.raises(CohortError, match="20 or more"):
-            stations._train(run_of(few, tmp_path, *VOTE))
+            train(run_of(few, tmp_path, *VOTE))
         assert not (tmp_path / "generator").exists()
 
 
@@ -138,10 +139,10 @@ class TestNoisyGradients:
     def test_the_release_says_that_it_was_forced(self, patches: PatchSet, tmp_path: Path) -> None:
         pytest.importorskip("dp_accounting")
         with pytest.raises(SettingsError, match=r"choose privacy\.mode: dp-vote"):
-            stations._train(run_of(patches, tmp_path, *SGD))
+            train(run_of(patches, tmp_path, *SGD))
         run = run_of(patches, tmp_path, *SGD, "privacy.force=true")
-        stations._train(run)
-        stations._release(run)
+        train(run)
+        release(run)
         document = json.loads((tmp_path / "release" / "release.json").read_text())
         assert document["cost"]["forced"] is True
         assert document["cost"]["rate"] == 0.3

@@ -17,8 +17,10 @@ from medaug.generators import training as training_of_generators
 from medaug.phantom import write_cohort
 from medaug.pipeline import _stamps
 from medaug.progress import Silent
-from medaug.refitting import refitter
-from medaug.stations import Run, _external, _extract
+from medaug.road.cutting import extract
+from medaug.road.judging import external
+from medaug.road.refitting import refitter
+from medaug.road.run import Run
 
 SHORT = (
     "generator.images=32",
@@ -102,8 +104,8 @@ class TestElsewhere:
         self, config: PipelineConfig, tmp_path: Path
     ) -> None:
         run = Run(config, tmp_path / "run", Silent())
-        _extract(run)
-        (one,) = _external(run)
+        extract(run)
+        (one,) = external(run)
         assert one.name == "there"
         assert len(one.patches.patient_order) == len(run.patches.patient_order) == 3
         assert not set(one.patches.patients) & set(run.patches.patients)
@@ -115,4 +117,4 @@ class TestElsewhere:
         assert before["release"] == after["release"]
         assert before["evaluate"] != after["evaluate"]
         with pytest.raises(LeakageError, match="1 of its patients are in the cohort"):
-            list(_external(run))
+            list(external(run))

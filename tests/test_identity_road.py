@@ -26,9 +26,9 @@ from medaug.privacy.ledger_chain import Chain, Entry
 from medaug.privacy.ledger_runs import line_of
 from medaug.progress import Silent
 from medaug.readers.identity import load_site_key
+from medaug.road.run import Run
 from medaug.scan.folder import Finding, scan
 from medaug.site import ledger_path, open_ledger
-from medaug.stations import Run
 
 pytestmark = pytest.mark.slow
 

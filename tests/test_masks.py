@@ -14,7 +14,7 @@ from medaug.export.verify import verify_release
 from medaug.phantom import write_cohort
 from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
-from medaug.stations import Run
+from medaug.road.run import Run
 
 pytestmark = pytest.mark.slow
 

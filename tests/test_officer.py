@@ -12,8 +12,8 @@ from medaug import cli
 from medaug.errors import CohortError
 from medaug.privacy.ledger import Booking, Ledger
 from medaug.readers.identity import load_site_key, patient_key
+from medaug.road.dealing import refuse_withdrawn
 from medaug.site import ledger_path
-from medaug.stations import _refuse_withdrawn
 
 
 @pytest.fixture
@@ -88,10 +88,10 @@ class TestLedger:
         patient = patient_key(load_site_key(key), "4711")
         config = SimpleNamespace(ledger=None, site_key=key)
         run = SimpleNamespace(config=config, patches=SimpleNamespace(patient_order=(patient,)))
-        _refuse_withdrawn(run)  # type: ignore[arg-type]
+        refuse_withdrawn(run)  # type: ignore[arg-type]
         site.withdraw(patient.token)
         with pytest.raises(CohortError, match="has withdrawn"):
-            _refuse_withdrawn(run)  # type: ignore[arg-type]
+            refuse_withdrawn(run)  # type: ignore[arg-type]
 
     def test_no_token(self, site: Ledger, key: Path, capsys: pytest.CaptureFixture[str]) -> None:
         code, _, err = medaug(capsys, "ledger", "withdraw", "4711", "--site-key", key)

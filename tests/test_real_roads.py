@@ -19,7 +19,7 @@ from medaug.export.verify import verify_release
 from medaug.patching.store import read_patches
 from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
-from medaug.stations import Run
+from medaug.road.run import Run
 
 Real = Callable[[str], Path]
 SHORT = (

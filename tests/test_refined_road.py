@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medaug import stations
 from medaug.config import load_pipeline
 from medaug.domain import HeldOut, PatchSet, Rescale, split_patients
 from medaug.errors import LeakageError, SettingsError
@@ -16,7 +15,8 @@ from medaug.generators.settings import GeneratorSettings, RefinerSettings
 from medaug.phantom import KINDS, render_lesion
 from medaug.privacy.gate import review
 from medaug.progress import Silent
-from medaug.stations import Run
+from medaug.road.run import Run
+from medaug.road.training import train
 
 SORTED = tuple(sorted(KINDS))
 SHORT = ("width=4", "blocks=1", "batch=8", "images=80", "rendered=30", "sample_sheet_every=5")
@@ -44,7 +44,7 @@ def run_of(patches: PatchSet, folder: Path, *changes: str) -> Run:
 
 def test_rendered_refined_real_and_the_gate(patches: PatchSet, tmp_path: Path) -> None:
     run = run_of(patches, tmp_path)
-    stations._train(run)
+    train(run)
     names = sorted(path.name for path in (tmp_path / "generator" / "samples").iterdir())
     assert names == [f"{step:07d}_{kind}.png" for step in (5, 10) for kind in SORTED]
     training = run.split.part(patches, "training")
@@ -78,11 +78,11 @@ def test_classes_without_a_model_are_refused_before_training(
 ) -> None:
     other = replace(patches, classes=("adenoma", "haemangioma", "tumour"))
     with pytest.raises(SettingsError, match="cyst, metastasis, haemangioma") as refused:
-        stations._train(run_of(other, tmp_path))
+        train(run_of(other, tmp_path))
     assert len(refused.value.faults) == 2
     assert not (tmp_path / "generator").exists()
     named = run_of(other, tmp_path, "generator.render={adenoma: cyst, tumour: metastasis}")
-    stations._train(named)
+    train(named)
     np.testing.assert_array_equal(
         named.generator.draw("adenoma", [5]).masks[0],
         render_lesion("cyst", 5, 32, 2.0)[1],

@@ -29,9 +29,10 @@ from medaug.phantom import write_cohort
 from medaug.pipeline import run_pipeline
 from medaug.privacy.ledger_chain import Anchor
 from medaug.progress import Silent
+from medaug.road.run import Run
+from medaug.road.stations import STATIONS
 from medaug.scan.folder import scan
 from medaug.site import open_ledger
-from medaug.stations import STATIONS, Run
 
 pytestmark = pytest.mark.slow
 

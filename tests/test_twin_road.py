@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from medaug import twin_road
 from medaug.config import load_pipeline
 from medaug.domain import Drawn, PatchSet, Rescale, TrainingRecord, Window, split_patients
 from medaug.errors import SettingsError
@@ -18,6 +17,7 @@ from medaug.phantom import KINDS, render_lesion
 from medaug.privacy.gate import review
 from medaug.privacy.twins import TwinAudit
 from medaug.progress import Silent
+from medaug.road import twins
 
 SORTED = tuple(sorted(KINDS))
 
@@ -66,10 +66,10 @@ def found(
         return Learnt(half, leaks)
 
     monkeypatch.setattr("medaug.generators.training.train_generator", train)
-    monkeypatch.setattr(twin_road, "SAMPLES", 12)
+    monkeypatch.setattr(twins, "SAMPLES", 12)
     config = load_pipeline("phantom", ["privacy.twins=12"])
     split = split_patients(patches, (0.5, 0.35, 0.15), 0)
-    (one,) = twin_road.findings(config, patches, split, folder, Silent())
+    (one,) = twins.findings(config, patches, split, folder, Silent())
     return one, trained
 
 
@@ -129,4 +129,4 @@ def test_settings() -> None:
     with pytest.raises(SettingsError, match=r"privacy.twins"):
         load_pipeline("simulate_and_refine", ["privacy.twins=12"])
     config, split = load_pipeline("phantom"), None
-    assert twin_road.findings(config, None, split, Path(), Silent()) == ()  # type: ignore[arg-type]
+    assert twins.findings(config, None, split, Path(), Silent()) == ()  # type: ignore[arg-type]

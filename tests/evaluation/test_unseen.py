@@ -14,7 +14,8 @@ from medaug.errors import SettingsError
 from medaug.evaluation.settings import EvaluationSettings, FidelitySettings
 from medaug.evaluation.unseen import ENOUGH, likeness_to_unseen, parts_to_compare
 from medaug.progress import Silent
-from medaug.stations import STATIONS, Run
+from medaug.road.run import Run
+from medaug.road.stations import STATIONS
 
 WINDOW = Window(0.0, 255.0)
 CLASSES = ("benign", "malignant")

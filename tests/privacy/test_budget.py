@@ -10,11 +10,11 @@ from ledger_worker import KEY, PATIENTS, booking
 
 from medaug.config import load_pipeline
 from medaug.domain import PatchSet
-from medaug.dp_road import cap
 from medaug.errors import DisclosureError, SettingsError
 from medaug.privacy.accounting import rounds_for
 from medaug.privacy.audit import least_p
 from medaug.privacy.ledger import Ledger
+from medaug.road.private import cap
 
 VOTE = (
     "privacy.mode=dp-vote",

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from medaug.config import PipelineConfig
 from medaug.domain import PatchSet, PatientSplit, Window
 from medaug.progress import Progress
-from medaug.tuning import judged_by
+from medaug.road.tuning import judged_by
 
 if TYPE_CHECKING:
     from medaug.privacy.twins import TwinAudit

@@ -16,7 +16,7 @@ from medaug.config import PipelineConfig
 from medaug.domain import Candidates, PatchSet, Release, Rescale, Window, deal_folds, digest_of
 from medaug.evaluation.refits import Refit, Refitted
 from medaug.progress import Progress
-from medaug.tuning import judged_by
+from medaug.road.tuning import judged_by
 
 if TYPE_CHECKING:
     from medaug.evaluation.bench import External

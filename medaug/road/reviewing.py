@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from medaug import canary_road, dp_road
 from medaug.config import PipelineConfig
 from medaug.domain import Candidates, HeldOut, PatchSet, PatientSplit, Rescale, Window, digest_of
 from medaug.errors import MedaugError
 from medaug.progress import Progress
+from medaug.road import canaries, private
 from medaug.site import ledger_path, open_ledger
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ def review_and_record(
         trained = cast("TrainedGenerator | RefinedGenerator", generator)
         look = partial(_held_against, config, trained, parts, progress=progress, beside=beside)
     else:
-        booking, cap = dp_road.booking(config, generator, folder), dp_road.cap(config)
+        booking, cap = private.booking(config, generator, folder), private.cap(config)
 
         def look(_: Earlier) -> Review:
-            return dp_road.review(config, generator, patches, folder, progress)
+            return private.review(config, generator, patches, folder, progress)
 
     ledger.train(booking.dataset, booking.patients, generator.record.weights_digest)
     earlier = ledger.reserve(booking, cap)
@@ -185,7 +185,7 @@ def _held_against(
 
     window = Window(*config.generator.window)
     pictures = earlier.pictures[:, None].astype(np.float32)
-    canaries, sampler = canary_road.watch_and_sampler(config, training, generator, progress)
+    planted, sampler = canaries.watch_and_sampler(config, training, generator, progress)
     return review(
         sampler,
         config.privacy.policy(),
@@ -200,7 +200,7 @@ def _held_against(
         earlier=[pictures] if len(pictures) else [],
         released_before=earlier.counts,
         audit=audited if config.privacy.audited else None,
-        canaries=canaries,
+        canaries=planted,
         beside=beside,
     )
 

@@ -1,0 +1,77 @@
+"""Station four: the gate reviews candidates, and what it lets through is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medaug.atomic import write_json
+from medaug.domain import digest_of
+from medaug.road import private, twins
+from medaug.road.reviewing import review_and_record
+from medaug.road.run import Run
+from medaug.road.sheets import draw_sheets
+
+if TYPE_CHECKING:
+    from medaug.domain import Release
+    from medaug.privacy.verdict import Review
+
+
+def release(run: Run) -> None:
+    """Leave the review and, if it found nothing against it, the release."""
+    for sheet in (run.folder / "sheets").glob("synthetic*"):
+        sheet.unlink()
+    config, counted = run.config, run.config.privacy.mode != "empirical"
+    folder = run.folder / "generator"
+    split = None if counted else run.split
+    beside = twins.findings(config, run.patches, split, folder, run.progress)
+    found = review_and_record(
+        config, run.generator, run.patches, split, folder, run.progress, beside
+    )
+    write_json(run.folder / "review" / "ledger.json", found.history)
+    document = found.outcome.document()
+    if counted:
+        document["cost"] = private.cost_in(folder)
+    else:
+        _draw_closest(run, document["closest"], found.outcome)
+    write_json(run.folder / "review" / "decision.json", document)
+    _leave(run, found.outcome.release_or_raise(), found.anchor)
+
+
+def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None:
+    """Beside each of the closest candidates the training patch that it is close to."""
+    from medaug.report.sheets import write_sheet
+
+    training = run.split.part(run.patches, "training")
+    for number, (row, close) in enumerate(zip(rows, outcome.closest, strict=True)):
+        for name, image in (
+            ("candidate", close.image),
+            ("nearest", training.images[close.row]),
+        ):
+            row[name] = f"closest/{number:02d}_{name}.png"
+            path = run.folder / "review" / row[name]
+            write_sheet(path, image[None], run.window, scale=3)
+
+
+def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
+    """Write what the review let through."""
+    from medaug.export.write import write_release
+
+    config = run.config
+    write_release(
+        release,
+        run.folder / "release",
+        config.export,
+        name=config.name,
+        # Identifiers follow from the seed, yet nobody can read the seed from them.
+        seed=int(digest_of("identifiers", config.seed, release.digest), 16),
+        window=run.window,
+        slice_mm=config.patching.slice_mm,
+        progress=run.progress,
+        ledger=anchor,
+    )
+    for at, label in enumerate(release.classes):
+        rows = np.flatnonzero(release.labels == at)[:64]
+        masks = None if release.masks is None else release.masks[rows]
+        draw_sheets(run, "synthetic", label, release.images[rows], masks)
