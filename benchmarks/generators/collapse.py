@@ -14,7 +14,8 @@ dealt by the seed of the run. For each preset and seed, over 128 drawn patches o
 * memorised: below 1 where drawn patches lie nearer to training than to unseen patches;
 * CPU minutes of the whole process while it trained, on all cores together.
 
-The last weights are measured: nothing here helps to choose them. With ``--sheets``, drawn patches
+The last weights are measured: nothing here helps to choose them. A batch larger than a class is
+lowered to it where each class has a network of its own. With ``--sheets``, drawn patches
 are written as pictures, to be looked at.
 """
 
@@ -108,7 +109,9 @@ def run(
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         # Whatever came of it is measured; whether it would have been refused is told.
-        lenient = settings.model_copy(update={"least_diversity": 0.0, "device": "cpu"})
+        batch = min(settings.batch, *SIZES.values()) if settings.one_per_class else settings.batch
+        own = {"least_diversity": 0.0, "device": "cpu", "batch": batch}
+        lenient = settings.model_copy(update=own)
         generator = train_generator(training, lenient, seed, Path(folder))
     minutes = (time.process_time() - began) / 60
     shared = {"preset": settings.preset, "seed": seed, "images": generator.record.images_shown}

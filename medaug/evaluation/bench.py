@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from medaug.domain import Candidates, PatchSet, PatientKey, Window, digest_of
+from medaug.evaluation.diet import Diet
 from medaug.evaluation.fold_scores import FoldScores, Scored
 from medaug.evaluation.pace import Pace
 from medaug.evaluation.policies import Arm
-from medaug.evaluation.protocol import _diet
-from medaug.evaluation.scores import ScoreStore
+from medaug.evaluation.scores import ScoreStore, recipe_of
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
-from medaug.evaluation.training import Diet, Scores, train_and_score
-from medaug.evaluation.transfer import begins_from
+from medaug.evaluation.training import Scores, train_and_score
 
 RECIPE = 1
 """Part of every stored score's digest; raise it when a training would come out otherwise."""
@@ -60,7 +60,7 @@ class Table:
         cls, training: PatchSet, tuning: PatchSet, candidates: Candidates, window: Window
     ) -> Table:
         """Without anything to score: for choosing."""
-        diet = _diet(training, tuning, tuning.select([]), candidates, window)
+        diet = Diet.laid(training, tuning, tuning.select([]), candidates, window)
         digests = (training.digest, tuning.digest, candidates.digest, asdict(window))
         return cls(diet, tuning, len(training.patient_order), (), digests)
 
@@ -124,29 +124,29 @@ class Bench:
         own_seed = int(digest_of("fold", *own)[:15], 16)
         if dealt:
             name += "_" + "_".join(map(str, dealt))
-        recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        recipe += [job.arm.policy(settings.dose_of(diet.names)).document(), asdict(diet.limits)]
-        recipe += begins_from(job.classifier, settings)
+        policy = job.arm.policy(settings.dose_of(diet.names))
+        recipe = recipe_of(job.classifier, policy, diet, settings)
         what = [RECIPE, torch.__version__, self.device.type, name, list(dealt), own_seed]
-        digest = digest_of(*table.digests, recipe, what)
         note = f"fold {job.fold + 1}, {job.classifier}, {job.arm.name}"
         note += f", {' '.join(map(str, dealt))}" if dealt else ""
         note += f", seed {job.run + 1}"
         store = ScoreStore(None if self.folder is None else self.folder / f"fold_{job.fold}")
-        scores = store.load(name, digest)
-        if scores is not None:
-            self.pace.advance(settings.steps, note, worked=False)
-            return scores
-        scores = train_and_score(
-            job.classifier,
-            job.arm,
-            diet,
-            settings,
-            own_seed,
-            self.device,
-            lambda steps: self.pace.advance(steps, note),
+        scores, worked = store.once(
+            name,
+            digest_of(*table.digests, recipe, what),
+            partial(
+                train_and_score,
+                job.classifier,
+                job.arm,
+                diet,
+                settings,
+                own_seed,
+                self.device,
+                partial(self.pace.advance, note=note),
+            ),
         )
-        store.save(name, digest, scores)
+        if not worked:
+            self.pace.advance(settings.steps, note, worked=False)
         return scores
 
 

@@ -179,7 +179,7 @@ def compare(
             p_bootstrap=test.p_bootstrap,
             p_permutation=test.p_permutation,
             p_holm=p_holm,
-            smallest=test.spread.smallest_difference(test.drawn, alpha / len(asked)),
+            smallest=test.spread.smallest_difference(alpha / len(asked), rng),
             verdict=_word(test.spread.value, p_holm < alpha),
             delong=paired_delong(ours.folds, theirs.folds, draws, confidence),
             resampled=corrected_resampled(test.per_set, ours.figures.design.overlap, confidence),

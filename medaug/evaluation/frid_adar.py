@@ -38,6 +38,7 @@ from medaug.evaluation.bench import Bench, Job, Table, fold_scores
 from medaug.evaluation.classical import ON_UNKNOWN, Limits, augment, draw
 from medaug.evaluation.comparison import Comparison
 from medaug.evaluation.devices import device_of
+from medaug.evaluation.diet import Diet
 from medaug.evaluation.doses import best
 from medaug.evaluation.fold_scores import FoldScores
 from medaug.evaluation.judging import judge
@@ -47,7 +48,7 @@ from medaug.evaluation.policies import ARMS
 from medaug.evaluation.refits import Refit, refuse_unfit, wanted_for
 from medaug.evaluation.settings import ClassifierName, EvaluationSettings
 from medaug.evaluation.statistics import Floats, Interval, macro_auc
-from medaug.evaluation.training import Diet, Scores
+from medaug.evaluation.training import Scores
 from medaug.evaluation.uncertainty import patient_weights
 from medaug.progress import Progress, Silent
 

@@ -65,7 +65,7 @@ def comparisons_of(
                 "difference": difference.interval(draws, confidence, least=-1.0).document(),
                 "p": p,
                 "p_holm": corrected,
-                "smallest_difference": difference.smallest_difference(draws, alpha / len(pairs)),
+                "smallest_difference": difference.smallest_difference(alpha / len(pairs), rng),
                 "verdict": word if corrected < alpha else "no evidence",
             }
         )

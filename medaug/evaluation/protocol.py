@@ -16,24 +16,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from medaug.domain import Candidates, HeldOut, PatchSet, Release, Window, digest_of
-from medaug.evaluation.classical import Limits
+from medaug.domain import HeldOut, PatchSet, Release, Window, digest_of
 from medaug.evaluation.classifiers import refuse_small
 from medaug.evaluation.comparison import Comparison, Word, overall
 from medaug.evaluation.devices import device_of
+from medaug.evaluation.diet import Diet
 from medaug.evaluation.dose_curve import DosePoint, arms_at, curve_of, different_at
 from medaug.evaluation.entrants import Entrants, refuse_entrants
 from medaug.evaluation.fold_scores import FoldScores, Scored
 from medaug.evaluation.judging import ArmResult, judge
 from medaug.evaluation.policies import REFINED, SYNTHETIC, Arm
 from medaug.evaluation.refusals import refuse_doses, refuse_leaks, refuse_misfits
-from medaug.evaluation.released import labels_among, lacking, trainable
-from medaug.evaluation.scores import ScoreStore
+from medaug.evaluation.released import lacking, trainable
+from medaug.evaluation.scores import ScoreStore, recipe_of
 from medaug.evaluation.search import Found, refuse_without_optuna, search_each
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.statements import caveat_sentences, protocol_sentences, verdict_sentence
-from medaug.evaluation.training import Diet, Scores, train_and_score
-from medaug.evaluation.transfer import begins_from
+from medaug.evaluation.training import Scores, train_and_score
 from medaug.progress import Progress, Silent
 
 RECIPE = 2
@@ -137,7 +136,7 @@ def evaluate(
     own = entrants or {}
     refuse_entrants(own)
     device = device_of(settings)
-    diet = _diet(training, tuning, test.patches, release, window, refined)
+    diet = Diet.laid(training, tuning, test.patches, release, window, refined)
     digests = (training.digest, tuning.digest, test.patches.digest, asdict(window))
     releases = [release.digest, "" if refined is None else refined.digest]
     arms, left_out = trainable(lacking(release, training.classes), settings, refined is not None)
@@ -178,37 +177,6 @@ def evaluate(
     return replace(evaluation, dose_curve=tuple(points))
 
 
-def _diet(
-    training: PatchSet,
-    tuning: PatchSet,
-    test: PatchSet,
-    release: Release | Candidates,
-    window: Window,
-    refined: Release | None = None,
-) -> Diet:
-    """Every patch as a tensor on [-1, 1]; images stay on the CPU."""
-    second = None if refined is None else torch.from_numpy(window.to_signed(refined.images))
-    real, synthetic, tuned, tested = (
-        torch.from_numpy(window.to_signed(images))
-        for images in (training.images, release.images, tuning.images, test.images)
-    )
-    return Diet(
-        real=real,
-        labels=torch.from_numpy(training.labels),
-        synthetic=synthetic,
-        synthetic_labels=torch.from_numpy(labels_among(release, training.classes)),
-        tuning=tuned,
-        tuning_labels=tuning.labels,
-        test=tested,
-        limits=Limits.of_patches(training, window),
-        names=training.classes,
-        refined=second,
-        refined_labels=None
-        if refined is None
-        else torch.from_numpy(labels_among(refined, training.classes)),
-    )
-
-
 def _train_all(
     arms: Sequence[Arm],
     diet: Diet,
@@ -229,21 +197,20 @@ def _train_all(
         name = f"{classifier}_{arm.label}_{run}"
         own_seed = int(digest_of("evaluation", seed, classifier, arm.label, run)[:15], 16)
         policy = arm.policy(settings.dose_of(diet.names))
-        recipe: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        recipe += [policy.document(), asdict(diet.limits)]
+        recipe = recipe_of(classifier, policy, diet, settings)
         recipe += [
             digest
             for source, digest in zip((SYNTHETIC, REFINED), releases, strict=True)
             if policy.uses(source)
         ]
-        recipe += begins_from(classifier, settings)
         what = [RECIPE, torch.__version__, device.type, name, own_seed]
-        digest = digest_of(*digests, recipe, what)
         note = f"{classifier}, {arm.label}, seed {run + 1} of {settings.seeds}"
         kept = store if classifier not in entrants else ScoreStore(None)
-        scores = kept.load(name, digest)
-        if scores is None:
-            scores = train_and_score(
+        scores, worked = kept.once(
+            name,
+            digest_of(*digests, recipe, what),
+            partial(
+                train_and_score,
                 classifier,
                 arm,
                 diet,
@@ -252,9 +219,9 @@ def _train_all(
                 device,
                 partial(progress.advance, note=note),
                 entrants.get(classifier),
-            )
-            kept.save(name, digest, scores)
-        else:
+            ),
+        )
+        if not worked:
             progress.advance(settings.steps, note)
         trainings.setdefault((classifier, arm.label), []).append(scores)
     return trainings

@@ -8,13 +8,19 @@ depend on the release, so a new release retrains only the arms that see it.
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medaug.atomic import replacing
+from medaug.evaluation.diet import Diet
+from medaug.evaluation.policies import Policy
+from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.training import Scores
+from medaug.evaluation.transfer import begins_from
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,15 @@ class ScoreStore:
     """A folder of scores, or nothing at all when ``folder`` is None."""
 
     folder: Path | None
+
+    def once(self, name: str, digest: str, work: Callable[[], Scores]) -> tuple[Scores, bool]:
+        """The scores of training ``name``, and whether there was ``work`` to do for them."""
+        scores = self.load(name, digest)
+        if scores is not None:
+            return scores, False
+        scores = work()
+        self.save(name, digest, scores)
+        return scores, True
 
     def load(self, name: str, digest: str) -> Scores | None:
         """The scores of training ``name``, if they are there and were made from ``digest``."""
@@ -43,3 +58,17 @@ class ScoreStore:
             return
         with replacing(self.folder / f"{name}.npz") as temporary:
             np.savez(temporary, digest=digest, tuning=scores.tuning, test=scores.test)
+
+
+def recipe_of(
+    classifier: str, policy: Policy, diet: Diet, settings: EvaluationSettings
+) -> list[Any]:
+    """For digests: what decides a training beside its patches, its seed and the machine."""
+    return [
+        settings.steps,
+        settings.batch,
+        settings.learning_rate,
+        policy.document(),
+        asdict(diet.limits),
+        *begins_from(classifier, settings),
+    ]

@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +28,10 @@ import torch
 
 from medaug.domain import digest_of
 from medaug.errors import Fault, SettingsError
+from medaug.evaluation.diet import Diet
 from medaug.evaluation.policies import ARMS, Arm, Policy
 from medaug.evaluation.recipes import Classical, RandAugment, Recipe, TrivialAugment
-from medaug.evaluation.scores import ScoreStore
+from medaug.evaluation.scores import ScoreStore, recipe_of
 from medaug.evaluation.settings import (
     SANITY_LINES,
     ClassifierName,
@@ -37,8 +39,7 @@ from medaug.evaluation.settings import (
     SearchSettings,
 )
 from medaug.evaluation.statistics import macro_auc
-from medaug.evaluation.training import Diet, train_and_score
-from medaug.evaluation.transfer import begins_from
+from medaug.evaluation.training import train_and_score
 from medaug.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -144,18 +145,14 @@ def searched(
     def score(policy: Policy, run: int) -> float:
         # The same seeds for every policy: fewer differences that are luck.
         own_seed = int(digest_of("search", seed, classifier, run)[:15], 16)
-        how: list[Any] = [settings.steps, settings.batch, settings.learning_rate]
-        how += begins_from(classifier, settings)
-        digest = digest_of(
-            data, policy.document(), how, own_seed, classifier, torch.__version__, device.type
+        how = recipe_of(classifier, policy, blind, settings)
+        digest = digest_of(data, how, own_seed, classifier, torch.__version__, device.type)
+        arm, quiet = Arm("real+searched", found=policy), Silent().advance
+        scores, _ = store.once(
+            f"search_{digest[:24]}",
+            digest,
+            partial(train_and_score, classifier, arm, blind, settings, own_seed, device, quiet),
         )
-        name = f"search_{digest[:24]}"
-        scores = store.load(name, digest)
-        if scores is None:
-            arm = Arm("real+searched", found=policy)
-            quiet = Silent().advance
-            scores = train_and_score(classifier, arm, blind, settings, own_seed, device, quiet)
-            store.save(name, digest, scores)
         progress.advance(settings.steps, f"{classifier}, a policy tried")
         return macro_auc(scores.tuning, diet.tuning_labels)
 

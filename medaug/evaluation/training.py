@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from medaug.evaluation.classical import Limits, augment
 from medaug.evaluation.classifiers import build_classifier
+from medaug.evaluation.diet import Diet
 from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
-from medaug.evaluation.policies import Arm, Plan, Policy, Pool
+from medaug.evaluation.policies import Arm, Policy
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.sklearn_classifier import radiomic_logistic
 from medaug.evaluation.statistics import macro_auc
@@ -40,47 +40,6 @@ class Scores:
 
     tuning: NDArray[np.float64]
     test: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Diet:
-    """Everything a training reads: images on [-1, 1] and labels.
-
-    Images are (patch, channel, row, column) or (patch, 1, slice, row, column). ``synthetic`` and
-    ``synthetic_labels`` hold the released patches, which may lack classes; ``test`` has no labels
-    here. ``refined`` and ``refined_labels`` are those of a second release, made by
-    simulate-and-refine, where there is one. ``limits`` hold for images on [-1, 1]; ``names`` are
-    those of the classes.
-    """
-
-    real: Tensor
-    labels: Tensor
-    synthetic: Tensor
-    synthetic_labels: Tensor
-    tuning: Tensor
-    tuning_labels: NDArray[np.int64]
-    test: Tensor
-    limits: Limits
-    names: tuple[str, ...]
-    refined: Tensor | None = None
-    refined_labels: Tensor | None = None
-
-    @property
-    def classes(self) -> int:
-        """How many; every one occurs among the real patches."""
-        return int(self.labels.max()) + 1
-
-    @property
-    def pool(self) -> Pool:
-        """The rows that a policy draws from."""
-        refined = () if self.refined_labels is None else (self.refined_labels,)
-        labels = (self.labels, self.synthetic_labels, *refined)
-        return Pool(labels, self.classes, tuple(self.real.shape[1:]), self.limits)
-
-    def batch(self, plan: Plan) -> Tensor:
-        """(patch, channel, [slice,] row, column) the pictures that ``plan`` says."""
-        images = plan.gather(self.real, self.synthetic, self.refined)
-        return images if plan.operations is None else augment(images, plan.operations)
 
 
 def train_and_score(
