@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from medaug.domain import PatchSet, Release, Window
 from medaug.evaluation.classical import Limits, augment, augment_masks
+from medaug.evaluation.fitting import fit_best
 from medaug.evaluation.policies import Arm, Policy, Pool
 from medaug.evaluation.released import labels_among
 from medaug.evaluation.settings import EvaluationSettings
-from medaug.evaluation.training import CHECKPOINTS
 
 WIDTHS = (8, 16, 32, 64)
 _HALVINGS = 2 ** (len(WIDTHS) - 1)
@@ -150,36 +150,24 @@ def _train(
     device: torch.device,
     advanced: Callable[[int], None],
 ) -> None:
-    """Run every step; leave ``network`` with the weights that outlined the tuning part best."""
-    steps, pool = settings.steps, diet.pool
-    loss_of = DiceCELoss(sigmoid=True, batch=True)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=settings.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    ends = {round(steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
-    best, kept, done = -1.0, network.state_dict(), 0
-    network.train()
-    for step in range(steps):
+    """Leave ``network`` with the weights that outlined the tuning part best."""
+    pool, loss_of = diet.pool, DiceCELoss(sigmoid=True, batch=True)
+
+    def loss_at(step: int) -> Tensor:
         plan = policy.plan(pool, settings.batch, step, seed)
         images = plan.gather(diet.real, diet.synthetic)
         masks = plan.gather(diet.masks, diet.synthetic_masks)
         if plan.operations is not None:
             images = augment(images, plan.operations)
             masks = augment_masks(masks[:, 0], plan.operations)[:, None]
-        loss = loss_of(_mapped(network, images.to(device)), masks.float().to(device))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step + 1 in ends:
-            outlines = map_lesions(network, diet.tuning, device) > 0
-            reached = float(dice(*overlaps(outlines, diet.tuning_masks)).mean())
-            if reached >= best:
-                best = reached
-                kept = {key: value.clone() for key, value in network.state_dict().items()}
-            network.train()
-            advanced(step + 1 - done)
-            done = step + 1
-    network.load_state_dict(kept)
+        loss: Tensor = loss_of(_mapped(network, images.to(device)), masks.float().to(device))
+        return loss
+
+    def reached() -> float:
+        outlines = map_lesions(network, diet.tuning, device) > 0
+        return float(dice(*overlaps(outlines, diet.tuning_masks)).mean())
+
+    fit_best(network, network.parameters(), settings, loss_at, reached, advanced)
 
 
 def _mapped(network: nn.Module, images: Tensor) -> Tensor:

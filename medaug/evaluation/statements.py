@@ -15,11 +15,11 @@ from medaug.domain import PatchSet, Release, Unit
 from medaug.evaluation.calibration import BINS
 from medaug.evaluation.classical import NOISE_HU, OFFSET_HU
 from medaug.evaluation.comparison import FLIPS, MAIN, Comparison, overall
+from medaug.evaluation.fitting import CHECKPOINTS
 from medaug.evaluation.judging import Judgement
 from medaug.evaluation.released import lacking, trainable
 from medaug.evaluation.settings import SANITY_LINES, EvaluationSettings
 from medaug.evaluation.statistics import Interval
-from medaug.evaluation.training import CHECKPOINTS
 from medaug.evaluation.transfer import read_weights
 from medaug.evaluation.uncertainty import POWER
 

@@ -1,7 +1,6 @@
 """Train one classifier on one arm and score the tuning and the test patches with it.
 
-The tuning patches choose which of five equally spaced checkpoints is kept, by macro AUC; without
-that choice an arm that overfits late (usually "real") would lose for the wrong reason. The test
+The tuning patches choose which of five equally spaced checkpoints is kept, by macro AUC. The test
 patches are scored once, with the kept weights.
 
 What a batch is made of follows from the arm's policy, the step and the seed (`policies`). Initial
@@ -23,13 +22,13 @@ from torch.nn import functional
 from medaug.evaluation.classifiers import build_classifier
 from medaug.evaluation.diet import Diet
 from medaug.evaluation.entrants import Entrant, FitPredict, fitted, probabilities, rounds
+from medaug.evaluation.fitting import fit_best
 from medaug.evaluation.policies import Arm, Policy
 from medaug.evaluation.settings import EvaluationSettings
 from medaug.evaluation.sklearn_classifier import radiomic_logistic
 from medaug.evaluation.statistics import macro_auc
 from medaug.evaluation.transfer import Transferred, transferred
 
-CHECKPOINTS = 5
 _SCORED_AT_ONCE = 256
 _VOLUMES_AT_ONCE = 16
 
@@ -114,33 +113,21 @@ def _train(
     device: torch.device,
     advanced: Callable[[int], None],
 ) -> None:
-    """Run every step; leave ``network`` with the weights that scored best on tuning."""
+    """Leave ``network`` with the weights of the checkpoint that scored best on tuning."""
     rate = settings.learning_rate
     weights = network.groups(rate) if isinstance(network, Transferred) else network.parameters()
-    optimiser = torch.optim.AdamW(weights, lr=rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-    ends = {round(settings.steps * (at + 1) / CHECKPOINTS) for at in range(CHECKPOINTS)}
-    best, kept, done = -1.0, network.state_dict(), 0
     layout, pool = _layout(diet.real), diet.pool
-    network.train()
-    for step in range(settings.steps):
+
+    def loss_at(step: int) -> Tensor:
         plan = policy.plan(pool, settings.batch, step, seed)
         images, labels = diet.batch(plan), plan.labels
         logits = network(images.to(device, memory_format=layout))
-        loss = functional.cross_entropy(logits, labels.to(device))
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        schedule.step()
-        if step + 1 in ends:
-            reached = macro_auc(_score(network, diet.tuning, device), diet.tuning_labels)
-            if reached >= best:
-                best = reached
-                kept = {key: value.clone() for key, value in network.state_dict().items()}
-            network.train()
-            advanced(step + 1 - done)
-            done = step + 1
-    network.load_state_dict(kept)
+        return functional.cross_entropy(logits, labels.to(device))
+
+    def reached() -> float:
+        return macro_auc(_score(network, diet.tuning, device), diet.tuning_labels)
+
+    fit_best(network, weights, settings, loss_at, reached, advanced)
 
 
 def _layout(images: Tensor) -> torch.memory_format:

@@ -196,8 +196,7 @@ class Spread:
 
 
 def _of_seeds(figures: Floats, design: Design) -> tuple[float, float, int]:
-    """Mean square of one training on a given training set, what other patients explain of it, and
-    its degrees of freedom."""
+    """Mean square of one training on a training set, what patients explain, and its freedom."""
     total, explained, freedom = 0.0, 0.0, 0
     for at in range(design.sets):
         here = figures[:, design.training_set == at]
