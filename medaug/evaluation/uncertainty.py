@@ -31,7 +31,7 @@ Intervals are percentiles. Leaving luck out makes false verdicts common:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,15 @@ class Luck:
         """Of the mean."""
         return max(0.0, self.square - self.known) * self.scale
 
+    @property
+    def likely(self) -> Luck:
+        """With the mean square that was as likely to come out lower as higher than it did.
+
+        Of few folds most come out below the truth: what is planned with it would be too hopeful.
+        """
+        typical = float(stats.chi2.median(self.freedom)) / self.freedom
+        return replace(self, square=self.square / typical)
+
     def another(self, rng: np.random.Generator, count: int) -> Floats:
         """(count,) the variances that other studies like this one would have found."""
         squares = self.square * rng.chisquare(self.freedom, count) / self.freedom
@@ -180,12 +189,13 @@ class Spread:
         power 0.8. Like every power computed from the data it is as uncertain as the spread it is
         computed from.
         """
-        lucks = np.stack([luck.another(rng, STUDIES) for luck in self.luck]) if self.luck else None
+        likely = [luck.likely for luck in self.luck]
         patients = self.replicates - self.replicates.mean()
         missed = rng.choice(patients, STUDIES)
         critical = np.full(STUDIES, np.quantile(np.abs(patients), 1 - alpha))
-        if lucks is not None:
-            true = sum(luck.variance for luck in self.luck)
+        if likely:
+            lucks = np.stack([luck.another(rng, STUDIES) for luck in likely])
+            true = sum(luck.variance for luck in likely)
             missed += np.sqrt(true) * rng.standard_normal(STUDIES)
             drawn = rng.choice(patients, DRAWS)
             noise = np.stack([rng.standard_t(luck.freedom, DRAWS) for luck in self.luck])

@@ -184,7 +184,8 @@ class TestPower:
     @pytest.mark.parametrize("freedom", [2, 4, 200])
     def test_it_is_that_of_students_test_where_luck_is_all(self, freedom: int) -> None:
         """The noncentral t law, because every study estimates its luck anew."""
-        spread = Spread(0.0, np.zeros(2000), (Luck(4.0, 0.0, 1.0, freedom),))
+        typical = stats.chi2.median(freedom) / freedom  # so that the variance is likely 4
+        spread = Spread(0.0, np.zeros(2000), (Luck(4.0 * typical, 0.0, 1.0, freedom),))
         found = spread.smallest_difference(0.05, np.random.default_rng(0))
         shown = stats.nct.sf(stats.t.ppf(0.975, freedom), freedom, found / 2)
         assert shown == pytest.approx(0.8, abs=0.04)
