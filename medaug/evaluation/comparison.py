@@ -82,6 +82,7 @@ class Comparison:
         p_holm: corrected for every comparison made.
         smallest: the true difference that this cohort and these trainings would have shown with
             80 % power at the strictest level that Holm's correction may ask for.
+        room: by how much the baseline's macro AUC can rise at all.
         verdict: "helps" or "hurts" only if ``p_holm`` is below 1 - confidence.
         delong: by formula, of these trainings; None unless there are two classes.
         resampled: the corrected resampled t test; None for a single training set.
@@ -98,11 +99,23 @@ class Comparison:
     p_permutation: float
     p_holm: float
     smallest: float
+    room: float
     verdict: Word
     delong: Paired | None
     resampled: Resampled | None
     others: dict[str, Interval]
     per_class: dict[str, dict[str, Interval]]
+
+    @property
+    def detectable(self) -> str:
+        """What stands beside "no evidence"."""
+        found = (
+            "the smallest difference this cohort could have shown is about "
+            f"{100 * self.smallest:.1f} points"
+        )
+        if self.smallest > self.room:
+            found += f", and there is room above the baseline for {100 * self.room:.1f} only"
+        return found
 
     @property
     def is_main(self) -> bool:
@@ -180,6 +193,7 @@ def compare(
             p_permutation=test.p_permutation,
             p_holm=p_holm,
             smallest=test.spread.smallest_difference(alpha / len(asked), rng),
+            room=1 - float(theirs.figures.macro_auc[0].mean()),
             verdict=_word(test.spread.value, p_holm < alpha),
             delong=paired_delong(ours.folds, theirs.folds, draws, confidence),
             resampled=corrected_resampled(test.per_set, ours.figures.design.overlap, confidence),

@@ -316,10 +316,7 @@ def _verdict(
         f"folds, {patients})"
     )
     if found.verdict == "no evidence":
-        sentence += (
-            f"; the smallest difference this cohort could have shown is about "
-            f"{100 * found.smallest:.1f} points"
-        )
+        sentence += f"; {found.detectable}"
     return {"word": found.verdict, "sentence": sentence + "."}
 
 

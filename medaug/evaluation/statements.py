@@ -278,10 +278,7 @@ def _clause(each: Comparison, confidence: float) -> str:
     percent = _percent(confidence)
     first = f"p = {each.p_holm:.3f} after Holm's correction"
     if each.verdict == "no evidence":
-        first += (
-            "; the smallest difference this cohort could have shown is about "
-            f"{100 * each.smallest:.1f} points"
-        )
+        first += f"; {each.detectable}"
     return (
         f"with {each.classifier} they {_moved('the macro AUC', each.difference)} "
         f"({percent} interval {_ends(each.difference)}, {first}) and "

@@ -295,4 +295,12 @@ class TestDocument:
         (main,) = [each for each in found.comparisons if each.is_main]
         assert found.verdict.word == main.verdict == "no evidence"
         assert f"about {100 * main.smallest:.1f} points" in found.verdict.sentence
+        baseline = next(
+            arm
+            for arm in found.arms
+            if (arm.classifier, arm.arm) == (main.classifier, main.baseline)
+        )
+        assert main.room == pytest.approx(1 - baseline.auc.value)
+        for smallest, said in ((main.room + 0.01, True), (main.room - 0.01, False)):
+            assert ("there is room" in replace(main, smallest=smallest).detectable) is said
         assert found.verdict.sentence.startswith("No evidence that synthetic patches help")
