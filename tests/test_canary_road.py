@@ -158,6 +158,7 @@ def test_the_generator_of_a_run_is_trained_on_them(patches: PatchSet, tmp_path: 
     run = Run(settings(*changes), tmp_path, Silent())
     vars(run)["patches"] = patches
     vars(run)["split"] = split_patients(patches, (0.5, 0.25, 0.25), 0)
+    canaries._rendered.cache_clear()
     train(run)
     training = run.split.part(patches, "training")
     seen = run.generator.record.patients
@@ -165,6 +166,7 @@ def test_the_generator_of_a_run_is_trained_on_them(patches: PatchSet, tmp_path: 
     _, known = canaries.watch_and_sampler(run.config, training, run.generator, Silent())
     assert known.record.patients == frozenset(training.patients)
     assert known.record.patches_digest == training.digest
+    assert canaries._rendered.cache_info().misses == 1
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medaug.bench.audit_rows import SHIFTS
-from medaug.privacy.canaries import FOUND_BELOW
 from medaug.privacy.one_run import epsilon_bound
+from medaug.privacy.tested import FOUND_BELOW
 
 LEAKED = (3, 5, 8, 12)
 

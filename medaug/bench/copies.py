@@ -391,7 +391,7 @@ def _timed(parts: Parts, detector: CopyDetector, candidates: int) -> list[Row]:
         noise = np.random.default_rng(0).normal(0, 0.5 * wanted.images.std(), wanted.images.shape)
         images = (wanted.images + noise).astype(np.float32)
         many = CopyDetector.fit(replace(wanted, images=images), parts.calibration)
-        detector = replace(detector, galleries=many.galleries)
+        detector = replace(detector, comparing=many.comparing)
     shown = parts.fresh.images[np.resize(np.arange(len(parts.fresh)), candidates)]
     wall, core = time.perf_counter(), time.process_time()
     detector.scores(shown)

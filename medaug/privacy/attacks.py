@@ -27,9 +27,10 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from medaug.domain import PatchSet
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.nearness import correlations
 from medaug.privacy.pictures import Floats
-from medaug.privacy.scales import SCALES, at_scales, chunks, highest_per_patient
+from medaug.privacy.scales import SCALES, at_scales, chunks, highest_per_patient, kept_at_scales
 from medaug.privacy.threads import one_thread
 
 QUANTILES = (0.001, 0.01)
@@ -39,10 +40,11 @@ NEIGHBOURS = 5
 _FOR_QUANTILES = 500
 
 Scores = NDArray[np.float64]
+Views = dict[str, NDArray[np.float16]]
 
 
 def attack(
-    samples: Floats, patches: PatchSet, reference: PatchSet | None, memory_mb: int = 256
+    samples: Floats, patches: PatchSet, reference: PatchSet | None, memory_mb: int = MEMORY_MB
 ) -> dict[str, Scores]:
     """Attack → (patient,) scores, in the order of ``patches.patient_order``.
 
@@ -52,7 +54,7 @@ def attack(
         reference: patches of patients who are neither; None if there are none.
         memory_mb: working memory.
     """
-    views = at_scales(patches.images)
+    views = kept_at_scales(patches.images)
     with one_thread():
         scores = _by_distance(samples, views, reference, memory_mb)
         if reference is not None and len(reference) > NEIGHBOURS:
@@ -75,7 +77,7 @@ def of_logits(logits: NDArray[np.float32], patches: PatchSet) -> Scores:
 
 
 def _by_distance(
-    samples: Floats, views: dict[str, Floats], reference: PatchSet | None, memory_mb: int
+    samples: Floats, views: Views, reference: PatchSet | None, memory_mb: int
 ) -> dict[str, Scores]:
     count = len(views[SCALES[0]])
     nearest = np.full((len(SCALES), count), -np.inf)
@@ -102,9 +104,9 @@ def _by_distance(
 
 
 def _by_density(
-    samples: Floats, views: dict[str, Floats], reference: PatchSet, memory_mb: int
+    samples: Floats, views: Views, reference: PatchSet, memory_mb: int
 ) -> dict[str, Scores]:
-    known = at_scales(reference.images)
+    known = kept_at_scales(reference.images)
     drawn: dict[str, list[Floats]] = {scale: [] for scale in SCALES}
     axes = {scale: _components(known[scale]) for scale in SCALES}
     for part in chunks(len(samples), len(reference), memory_mb):
@@ -113,12 +115,12 @@ def _by_density(
     neighbours = min(NEIGHBOURS, len(samples))
     scores = {}
     for scale in SCALES:
-        places = views[scale] @ axes[scale]
+        places = _projected(views[scale], axes[scale])
         far = [
             cKDTree(there).query(places, k=[nth])[0][:, 0]
             for there, nth in (
                 (np.concatenate(drawn[scale]), neighbours),
-                (known[scale] @ axes[scale], NEIGHBOURS),
+                (_projected(known[scale], axes[scale]), NEIGHBOURS),
             )
         ]
         # The log of the density ratio, per dimension.
@@ -126,9 +128,16 @@ def _by_density(
     return scores
 
 
-def _components(vectors: Floats) -> Floats:
+def _projected(vectors: NDArray[np.float16], axes: Floats) -> Floats:
+    """(patch, component), a thousand patches at a time."""
+    starts = range(0, len(vectors), 1024)
+    return np.concatenate([vectors[at : at + 1024].astype(np.float32) @ axes for at in starts])
+
+
+def _components(vectors: NDArray[np.float16]) -> Floats:
     """(pixel, component): principal axes of the reference."""
-    centred = vectors - vectors.mean(axis=0)
+    centred = vectors.astype(np.float32)
+    centred -= centred.mean(axis=0)
     count = min(COMPONENTS, len(vectors) - 1, vectors.shape[1])
     _, _, axes = np.linalg.svd(centred, full_matrices=False)
     return np.asarray(axes[:count].T, np.float32)

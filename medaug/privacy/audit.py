@@ -35,6 +35,7 @@ from medaug.domain import CheckResult, PatchSet
 from medaug.errors import CohortError, Fault, LeakageError
 from medaug.privacy.attacks import attack
 from medaug.privacy.audit_words import audit_detail, audit_reasons, audit_statements
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.nearness import CHANNELS, LEADS, nearness
 from medaug.privacy.permutation import (
     DEALS,
@@ -155,7 +156,7 @@ def audit(
     reference: PatchSet | None = None,
     deals: int = DEALS,
     rounds: int = ROUNDS,
-    memory_mb: int = 256,
+    memory_mb: int = MEMORY_MB,
 ) -> AuditResult:
     """Test a set that is to be released, whole.
 

@@ -16,7 +16,7 @@ patients that differ from them may be remembered better.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,15 @@ from scipy.stats import gamma
 
 from medaug.domain import CheckResult
 from medaug.privacy.audit_words import SILENCE, rounded_p
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.nearness import correlations
 from medaug.privacy.pictures import Floats
-from medaug.privacy.scales import at_scales, chunks
+from medaug.privacy.scales import chunks, kept_at_scales
+from medaug.privacy.tested import FOUND_BELOW, Tested
 from medaug.privacy.threads import one_thread
 
 POOL = 1000
 FEWEST, MOST = 8, 16
-FOUND_BELOW = 0.01
 _FORGOTTEN = 1 / np.log(2)  # bits, the mean of an exponential law of mean 1 nat
 
 
@@ -69,7 +70,7 @@ def choose_canaries(count: int, seed: int, pool: int = POOL) -> NDArray[np.int64
 
 
 def exposure(
-    samples: Floats, pool: Floats, canaries: NDArray[np.int64], memory_mb: int = 256
+    samples: Floats, pool: Floats, canaries: NDArray[np.int64], memory_mb: int = MEMORY_MB
 ) -> Exposure:
     """How far the canaries stand out of the pool.
 
@@ -97,7 +98,9 @@ class CanaryWatch:
     scale has to be chosen by looking at the canaries. The order of the samples changes nothing.
     """
 
-    def __init__(self, pool: Floats, canaries: NDArray[np.int64], memory_mb: int = 256) -> None:
+    def __init__(
+        self, pool: Floats, canaries: NDArray[np.int64], memory_mb: int = MEMORY_MB
+    ) -> None:
         """Prepare the pool.
 
         Args:
@@ -110,7 +113,7 @@ class CanaryWatch:
         """
         if not np.isfinite(pool).all():
             raise ValueError("a pool of canaries has finite intensities")
-        self._views = at_scales(pool)
+        self._views = kept_at_scales(pool)
         self._is_canary = np.isin(np.arange(len(pool)), canaries)
         self._nearest = np.full((len(self._views), len(pool)), -np.inf)
         self._memory_mb = memory_mb
@@ -155,8 +158,8 @@ class CanaryWatch:
         )
 
 
-@dataclass(frozen=True)
-class CanaryFinding:
+@dataclass(frozen=True, kw_only=True)
+class CanaryFinding(Tested):
     """What the gate says of the canaries. Internal; `statements` and `check` may be said outside.
 
     Attributes:
@@ -171,27 +174,17 @@ class CanaryFinding:
     pool: int
     looked_at: int
     removed: int
-    p: float
     bits: tuple[float, ...]
 
-    @property
-    def passed(self) -> bool:
-        """The generator does not give its canaries away."""
-        return self.p >= FOUND_BELOW
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why the release is refused; empty exactly when passed."""
-        if self.passed:
-            return ()
-        reason = (
+    def reason(self) -> str:
+        """Why the release is refused, where it is."""
+        return (
             f"The generator remembers its canaries: {self.canaries} simulated patients of "
             f"{self.pool} were trained on, and {self.looked_at} samples tell which, "
             f"p = {rounded_p(self.p)}, below {FOUND_BELOW:g}; exposure {self._mean:.1f} bits on "
             f"average, {self._most:.1f} at most. What it does to simulated patients it does to "
             "real ones: train shorter, on more patients, or with stronger augmentation."
         )
-        return (reason,)
 
     @property
     def statements(self) -> tuple[str, ...]:
@@ -212,12 +205,11 @@ class CanaryFinding:
             f"Exposure of {self.canaries} canaries among {self.pool} simulated patients: p = "
             f"{rounded_p(self.p)}; it fails below {FOUND_BELOW:g}. {SILENCE}"
         )
-        value = float(f"{self.p:.2g}")
-        return CheckResult("canary", self.passed, value, FOUND_BELOW, self.removed, detail)
+        return self.as_check("canary", self.removed, detail)
 
     def document(self) -> dict[str, Any]:
         """Everything, for the hospital's own report."""
-        return {**asdict(self), "bits": [round(one, 2) for one in self.bits], "passed": self.passed}
+        return {**super().document(), "bits": [round(one, 2) for one in self.bits]}
 
     @property
     def _mean(self) -> float:

@@ -36,12 +36,13 @@ from numpy.typing import NDArray
 
 from medaug.domain import PatchSet
 from medaug.errors import CohortError, Fault
+from medaug.privacy.comparing import Comparing, Elsewhere
 from medaug.privacy.limits import FEWEST_PATIENTS, disagree, limit_of, share_above
-from medaug.privacy.pictures import Floats, Views, planes
+from medaug.privacy.memory import MEMORY_MB
+from medaug.privacy.pictures import Floats, planes
 from medaug.privacy.poses import Pose
 from medaug.privacy.refinement import CHANNELS
 from medaug.privacy.similarity import BYTES_EACH, Gallery, Similarities, fisher
-from medaug.privacy.threads import beside
 from medaug.progress import Progress, Silent
 
 MOST_PATIENTS = 300
@@ -112,17 +113,16 @@ class CopyDetector:
     """Scores pictures by their likeness to the training patches.
 
     Attributes:
-        galleries: one per plane (`pictures.planes`); a copy of one plane is a copy.
+        comparing: with the galleries of the planes (`pictures.planes`); a copy of one plane is a
+            copy.
         centres: (measure,) median over training patients.
         spreads: (measure,) from there to the 90 % quantile.
-        at_once: how many comparisons the memory holds beside one another.
     """
 
-    galleries: tuple[Gallery, ...]
+    comparing: Comparing
     centres: NDArray[np.float64]
     spreads: NDArray[np.float64]
     calibration: Calibration
-    at_once: int = 1
 
     @classmethod
     def fit(
@@ -131,8 +131,9 @@ class CopyDetector:
         calibration: PatchSet,
         *,
         false_rejection: float = 0.05,
-        memory_mb: int = 256,
+        memory_mb: int = MEMORY_MB,
         progress: Progress | None = None,
+        workers: Elsewhere | None = None,
     ) -> CopyDetector:
         """Set the limit from ``calibration`` and from ``training`` left out patient by patient.
 
@@ -142,6 +143,7 @@ class CopyDetector:
             false_rejection: share of new real patients that the limit may reject.
             memory_mb: working memory; what is prepared of the training patches counts.
             progress: told of every patch compared.
+            workers: compare everything, here and in `scores`; the result is the same.
 
         Raises:
             CohortError: with fewer than 19 patients in a part, patches that are not finite, are
@@ -152,21 +154,21 @@ class CopyDetector:
         looked_at = planes(training.images)
         at_once = (memory_mb - _needed_mb(training)) // _LEAST_MB
         galleries = tuple(
-            Gallery(looked_at[:, at], _LEAST_MB, training.patient_index)
+            Gallery.of(looked_at[:, at], _LEAST_MB, training.patient_index)
             for at in range(looked_at.shape[1])
         )
+        comparing = Comparing.of(galleries, at_once, workers)
         known, held_out = _some(training), _some(calibration)
         ticker = progress or Silent()
         ticker.start("calibrating the copy check", len(known.rows) + len(held_out.rows))
-        owners = training.patient_index
-        strangers = [owners != owners[row] for row in known.rows]
-        left_out = _compare(galleries, known.patches.images, strangers, at_once, ticker)
-        fresh = _compare(galleries, held_out.patches.images, None, at_once, ticker)
+        own = training.patient_index[known.rows]
+        left_out = comparing.each(planes(known.patches.images), ticker, own)
+        fresh = comparing.each(planes(held_out.patches.images), ticker)
         likeness = _per_patient(known.patches, _measured(left_out))
         centres = np.median(likeness, axis=0)
         spreads = np.quantile(likeness, _UPPER, axis=0) - centres
         _refuse_no_spread(spreads)
-        detector = cls(galleries, centres, spreads, _NOT_YET, at_once)
+        detector = cls(comparing, centres, spreads, _NOT_YET)
         looks, scores = [], []
         for name, part, found in (("training", known, left_out), ("calibration", held_out, fresh)):
             scored = detector._scored(found)
@@ -185,8 +187,11 @@ class CopyDetector:
         """
         if not np.isfinite(images).all():
             raise ValueError("NaN or infinity cannot be scored")
-        ticker = progress or Silent()
-        return self._scored(_compare(self.galleries, images, None, self.at_once, ticker))
+        return self._scored(self.comparing.each(planes(images), progress or Silent()))
+
+    def without_galleries(self) -> CopyDetector:
+        """Its limit alone, where nothing more is to be compared."""
+        return replace(self, comparing=Comparing(()))
 
     def _scored(self, found: list[Similarities]) -> CopyScores:
         if not found:
@@ -235,47 +240,6 @@ def _look_alikes(name: str, part: _Part, scored: CopyScores) -> list[LookAlike]:
             patient = int(part.patches.patient_index[at])
             met.setdefault(patient, LookAlike(name, int(part.rows[at]), int(scored.nearest[at])))
     return list(met.values())
-
-
-def _compare(
-    galleries: tuple[Gallery, ...],
-    images: Floats,
-    strangers: list[NDArray[np.bool_]] | None,
-    at_once: int,
-    progress: Progress,
-) -> list[Similarities]:
-    """Best similarities of each image over its planes."""
-    everyone = np.full(galleries[0].count, True)
-    pictures = planes(images)
-
-    def one(row: int) -> Similarities:
-        others = everyone if strangers is None else strangers[row]
-        return _highest(
-            [
-                gallery.compare(Views.of(picture[None]).of_one(), others)
-                for gallery, picture in zip(galleries, pictures[row], strict=True)
-            ]
-        )
-
-    found = []
-    for similar in beside(one, len(pictures), at_once):
-        found.append(similar)
-        progress.advance()
-    return found
-
-
-def _highest(per_plane: list[Similarities]) -> Similarities:
-    """The most alike plane, for each channel."""
-    values = np.array([one.values for one in per_plane])
-    best = values.argmax(axis=0)
-    return Similarities(
-        values.max(axis=0),
-        np.array([per_plane[at].rows[kind] for kind, at in enumerate(best)]),
-        tuple(per_plane[at].poses[kind] for kind, at in enumerate(best)),
-        np.max([one.leads for one in per_plane], axis=0),
-        max(one.together for one in per_plane),
-        max(per_plane, key=lambda one: one.together).together_at,
-    )
 
 
 def _seen(found: Similarities, measure: int) -> tuple[int, Pose]:
@@ -355,12 +319,12 @@ def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
     faults += [
         Fault(
             f"copy check: {name}",
-            f"{flat} patches without any contrast",
+            f"{len(flat)} patches without any contrast",
             "pictures",
             "leave them out: nothing can be compared with them",
         )
         for name, part in (("training", training), ("calibration", calibration))
-        if (flat := _without_contrast(part.images))
+        if len(flat := without_contrast(part.images))
     ]
     if training.images.shape[1:] != calibration.images.shape[1:]:
         faults.append(
@@ -374,10 +338,10 @@ def _refuse_unusable(training: PatchSet, calibration: PatchSet) -> None:
         raise CohortError(*faults)
 
 
-def _without_contrast(images: Floats) -> int:
-    """How many patches are constant in every channel."""
+def without_contrast(images: Floats) -> NDArray[np.int64]:
+    """Rows of the patches that are constant in every channel."""
     flat = images.reshape(len(images), -1)
-    return int((flat.max(axis=1) == flat.min(axis=1)).sum())
+    return np.flatnonzero(flat.max(axis=1) == flat.min(axis=1))
 
 
 def _refuse_look_alikes_only(held_out: int, known: int) -> None:

@@ -68,7 +68,6 @@ def release_dp(
     form: PatchForm,
     *,
     seed: int,
-    memory_mb: int = 256,
     progress: Progress | None = None,
 ) -> Review:
     """Draw from a generator with differential privacy, check form and repetition, release.
@@ -80,7 +79,6 @@ def release_dp(
         cost: what it says of itself.
         form: of the patches.
         seed: of the candidates' seeds and of the order in the release.
-        memory_mb: working memory of the search for duplicates.
         progress: told of every candidate accepted.
 
     Raises:
@@ -89,7 +87,7 @@ def release_dp(
     """
     _refuse_settings(policy, cost, sampler.classes)
     ticker = progress or Silent()
-    drawing = _Drawing(policy, form, memory_mb)
+    drawing = _Drawing(policy, form)
     for index, label in enumerate(sampler.classes):
         if quota := policy.quota(label):
             ticker.start(f"drawing {label}", quota)
@@ -150,7 +148,6 @@ class _Drawing:
 
     policy: ReleasePolicy
     form: PatchForm
-    memory_mb: int
     drawn: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CHECKS, 0))
@@ -160,7 +157,7 @@ class _Drawing:
     _seeds: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._gathered = Gathered(self.memory_mb)
+        self._gathered = Gathered()
         # The least contrast of real patches would be a figure about patients: only 0 is dead.
         self._format = Format(self.form.shape, self.form.window, self.form.rescale.slope, 0.0)
 
@@ -242,13 +239,14 @@ class _Drawing:
             self._format.fault(image, None if masks is None else masks[row]) is not None
             for row, image in enumerate(images)
         )
-        pair = closest_pair(images, memory_mb=self.memory_mb)
+        contrast = min(map(self._format.contrast, images))
+        pair = closest_pair(images)
         shape = " x ".join(map(str, self.form.shape))
         return (
             CheckResult(
                 "format",
                 faults == 0,
-                round(self._format.lowest_contrast(images), 4),
+                round(contrast, 4),
                 0.0,
                 self.rejections["format"],
                 f"{len(images) - faults} of {len(images)} samples are {shape}, finite, inside the "

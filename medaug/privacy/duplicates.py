@@ -7,6 +7,8 @@ alone, has almost every candidate turned away here.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,29 +29,24 @@ from medaug.privacy.threads import one_thread
 _SIDE = 32
 _SMOOTHING = 1.0
 _SHIFTS = (-1, 0, 1)  # in pixels of the 32x32 picture
+_BLOCK = 512  # pictures that are compared with together
 
 
 class Gathered:
-    """Pictures gathered one by one; knows how like a new one is to those before.
+    """Pictures gathered one by one, 2.6 kB each; knows how like a new one is to those before."""
 
-    Args:
-        memory_mb: working memory of one comparison beside the pictures (2.6 kB each).
-    """
-
-    def __init__(self, memory_mb: int = 256) -> None:
-        self._vectors: Floats = np.empty((64, _points()), np.float32)
+    def __init__(self) -> None:
+        self._blocks: list[Floats] = []
         self._count = 0
-        poses = 8 * len(_SHIFTS) ** 2
-        self._rows_at_once = int(np.clip(memory_mb * 1e6 / (8 * poses), 64, 8192))
 
     def __len__(self) -> int:
         return self._count
 
     def add(self, image: Floats) -> None:
         """Gather an image (channel, [slice,] row, column)."""
-        if self._count == len(self._vectors):
-            self._vectors = np.concatenate([self._vectors, np.empty_like(self._vectors)])
-        self._vectors[self._count] = _vector(_small(image))
+        if self._count == _BLOCK * len(self._blocks):
+            self._blocks.append(np.zeros((_BLOCK, _points()), np.float32))
+        self._blocks[-1][self._count % _BLOCK] = _vector(_small(image))
         self._count += 1
 
     def likeness(self, image: Floats) -> float:
@@ -57,19 +54,19 @@ class Gathered:
         posed = _posed(_small(image))
         best = 0.0
         with one_thread():
-            for start in range(0, self._count, self._rows_at_once):
-                rows = self._vectors[start : min(start + self._rows_at_once, self._count)]
+            for number, block in enumerate(self._blocks):
+                rows = block[: self._count - number * _BLOCK]
                 best = max(best, float(np.abs(posed @ rows.T).max()))
         return best
 
 
-def closest_pair(images: Floats, memory_mb: int = 256) -> float:
-    """The highest |NCC| of any two images (sample, channel, row, column); 0 for fewer than two.
+def closest_pair(images: Iterable[Floats]) -> float:
+    """The highest |NCC| of any two images (channel, row, column); 0 for fewer than two.
 
     Of a pair the later one is posed, which is not quite symmetric at the border: the order counts
     in the third decimal.
     """
-    gathered = Gathered(memory_mb)
+    gathered = Gathered()
     highest = 0.0
     for image in images:
         highest = max(highest, gathered.likeness(image))

@@ -41,13 +41,12 @@ def checked_again(screening: Screening, candidates: Candidates) -> tuple[CheckRe
 
 
 def _format(screening: Screening, candidates: Candidates) -> CheckResult:
-    form, images, masks = screening.against.form, candidates.images, candidates.masks
-    faults = [
-        fault
-        for number, image in enumerate(images)
-        if (fault := form.fault(image, None if masks is None else masks[number])) is not None
-    ]
-    contrast = form.lowest_contrast(images)
+    form, masks = screening.against.form, candidates.masks
+    faults, contrast = 0, np.inf
+    for number, pixels in enumerate(candidates.pixels):
+        image = candidates.rescale.restore(pixels)
+        faults += form.fault(image, None if masks is None else masks[number]) is not None
+        contrast = min(contrast, form.contrast(image))
     shape = " x ".join(str(size) for size in form.shape)
     return CheckResult(
         "format",
@@ -55,7 +54,7 @@ def _format(screening: Screening, candidates: Candidates) -> CheckResult:
         round(contrast, 4),
         round(form.least_contrast, 4),
         screening.rejections["format"],
-        f"{len(images) - len(faults)} of {len(images)} samples are {shape}, finite, inside the "
+        f"{len(candidates) - faults} of {len(candidates)} samples are {shape}, finite, inside the "
         f"window and not blank{'' if masks is None else ', with a mask that is not empty'}; "
         "the value is the lowest standard deviation.",
     )
@@ -124,12 +123,13 @@ def _neighbours(screening: Screening, passed: list[Accepted]) -> tuple[CheckResu
 
 def _duplicate(screening: Screening, candidates: Candidates) -> CheckResult:
     limit, earlier = screening.policy.duplicate_limit, 0
-    gathered, highest = Gathered(screening.memory_mb), 0.0
+    gathered, highest = Gathered(), 0.0
     for images in screening.against.earlier:
         for image in images:
             gathered.add(image)
             earlier += 1
-    for image in candidates.images:
+    for pixels in candidates.pixels:
+        image = candidates.rescale.restore(pixels)
         highest = max(highest, gathered.likeness(image))
         gathered.add(image)
     before = f", {earlier} samples of earlier releases included" if earlier else ""

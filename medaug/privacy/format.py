@@ -32,9 +32,11 @@ class Format:
     @classmethod
     def of(cls, training: PatchSet, window: Window, step: float) -> Format:
         """The format of the training patches, seen through the window."""
-        seen = np.clip(training.images, window.low, window.high)
-        contrast = _contrast(seen)
-        return cls(training.images.shape[1:], window, step, float(contrast.min()) * _DEAD_SHARE)
+        least = min(
+            float(_contrast(np.clip(image[None], window.low, window.high))[0])
+            for image in training.images
+        )
+        return cls(training.images.shape[1:], window, step, least * _DEAD_SHARE)
 
     def fault(self, image: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> str | None:
         """What is wrong with an image (channel, row, column) or its mask; None if nothing is.
@@ -57,9 +59,9 @@ class Format:
             return "a mask that marks no pixel"
         return None
 
-    def lowest_contrast(self, images: NDArray[np.float32]) -> float:
-        """The lowest contrast among images (sample, channel, row, column)."""
-        return float(_contrast(images).min())
+    def contrast(self, image: NDArray[np.float32]) -> float:
+        """Standard deviation of an image (channel, row, column), of its channel with the most."""
+        return float(_contrast(image[None])[0])
 
 
 def _contrast(images: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -26,7 +26,7 @@ are raised for what nobody may decide on: parts that share patients, settings th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,12 @@ from medaug.domain import (
 )
 from medaug.privacy.canaries import CanaryWatch
 from medaug.privacy.claims import calibration_phrase, calibration_sentence, release_statements
+from medaug.privacy.comparing import Elsewhere
 from medaug.privacy.copies import CopyDetector
 from medaug.privacy.final import checked_again
 from medaug.privacy.format import Format
 from medaug.privacy.lineage import lineage_statements
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.neighbours import Neighbours
 from medaug.privacy.outlines import Outlines
 from medaug.privacy.refusals import (
@@ -75,13 +77,14 @@ def review(
     window: Window,
     mm_per_pixel: float,
     seed: int,
-    memory_mb: int = 256,
+    memory_mb: int = MEMORY_MB,
     progress: Progress | None = None,
     earlier: Sequence[NDArray[np.float32]] = (),
     released_before: Mapping[str, int] | None = None,
     audit: Callable[[Candidates], Finding] | None = None,
     canaries: CanaryWatch | None = None,
     beside: Sequence[Finding] = (),
+    workers: Elsewhere | None = None,
 ) -> Review:
     """Draw candidates, check them, and release those that pass or say why none may leave.
 
@@ -105,6 +108,7 @@ def review(
             refused.
         beside: findings about the generator that were made before. Their checks join those of the
             policy, and one that did not pass refuses the release before anything is drawn.
+        workers: do the copy check, see `comparing`; the result is the same.
 
     Raises:
         LeakageError: if training and calibration share a patient, or the generator saw one
@@ -114,10 +118,7 @@ def review(
     """
     refuse_settings(sampler, policy, training)
     refuse_leakage(sampler, training, calibration)
-    # A release must show that what was promised was run.
-    promised = {"audit": audit is not None, CANARY: canaries is not None}
-    names = (*(one for one in promised if promised[one]), *(one.check.name for one in beside))
-    policy = replace(policy, checks=(*policy.checks, *names))
+    policy = replace(policy, checks=(*policy.checks, *_promised(audit, canaries, beside)))
     allowed = allowed_of(policy, training, released_before or {})
     reasons = why_not_begin(sampler, policy, training, calibration)
     reasons += why_spent(policy, allowed, training)
@@ -125,34 +126,69 @@ def review(
     if reasons:
         return Review("refused", policy, reasons, beside=tuple(beside))
     ticker = progress or Silent()
-    against = _against(
-        sampler, policy, training, calibration, rescale, window, allowed, earlier, memory_mb, ticker
-    )
-    against = replace(against, canaries=canaries, beside=tuple(beside))
-    screening = Screening(policy, rescale, against, memory_mb)
+    limits = _Limits(allowed, memory_mb, workers)
+    against = _against(sampler, policy, training, calibration, rescale, window, limits, ticker)
+    against = replace(against, earlier=earlier, canaries=canaries, beside=tuple(beside))
+    screening = Screening(policy, rescale, against)
     known = training.patients_known and calibration.patients_known
-    if reasons := why_ask(policy, against.detector.calibration, known):
-        return _refusal(screening, reasons, known)
-    for index, label in enumerate(sampler.classes):
-        if quota := policy.quota(label):
-            ticker.start(f"reviewing {label}", quota)
-            screening.draw(sampler, index, _fresh_seeds(seed, index), ticker)
-    screening.keep_to_cap(sampler.classes)
-    reasons = why_not_release(policy, screening.drawn, screening.accepted, screening.rejections)
-    if reasons := screening.remembered + reasons:
+    reasons = why_ask(policy, against.detector.calibration, known)
+    if reasons := reasons or _draw(screening, sampler, seed, ticker):
         return _refusal(screening, reasons, known)
     candidates = _gathered(screening, sampler, training, mm_per_pixel)
-    results = (*checked_again(screening, candidates), *(one.check for one in beside))
-    failed = tuple(result.detail for result in results if not result.passed)
-    found = None if failed or audit is None else audit(candidates)
-    if found is not None:
-        failed, results = found.reasons, (*results, found.check)
-    if failed:
-        return _refusal(screening, failed, known, found)
+    results, reasons, found = _whole(screening, candidates, audit)
+    if reasons:
+        return _refusal(screening, reasons, known, found)
     # The order must not tell what was drawn first.
     order = np.random.default_rng(np.random.SeedSequence([seed, len(sampler.classes)]))
     shuffled = candidates.select(order.permutation(len(candidates)))
     return _released(screening, results, shuffled, sampler.record, known, found)
+
+
+def _promised(
+    audit: Callable[[Candidates], Finding] | None,
+    canaries: CanaryWatch | None,
+    beside: Sequence[Finding],
+) -> tuple[str, ...]:
+    """Checks beside those of the policy: a release must show that what was promised was run."""
+    promised = {"audit": audit is not None, CANARY: canaries is not None}
+    return (*(one for one in promised if promised[one]), *(one.check.name for one in beside))
+
+
+def _draw(screening: Screening, sampler: Sampler, seed: int, progress: Progress) -> tuple[str, ...]:
+    """Screen candidates of every class; returns why what passed may not leave."""
+    policy = screening.policy
+    for index, label in enumerate(sampler.classes):
+        if quota := policy.quota(label):
+            progress.start(f"reviewing {label}", quota)
+            screening.draw(sampler, index, _fresh_seeds(seed, index), progress)
+    screening.keep_to_cap(sampler.classes)
+    reasons = why_not_release(policy, screening.drawn, screening.accepted, screening.rejections)
+    return screening.remembered + reasons
+
+
+def _whole(
+    screening: Screening,
+    candidates: Candidates,
+    audit: Callable[[Candidates], Finding] | None,
+) -> tuple[tuple[CheckResult, ...], tuple[str, ...], Finding | None]:
+    """Results of every rule over the whole set and of the audit; what failed; what was found."""
+    beside = screening.against.beside
+    results = (*checked_again(screening, candidates), *(one.check for one in beside))
+    failed = tuple(result.detail for result in results if not result.passed)
+    if failed or audit is None:
+        return results, failed, None
+    screening.let_go()  # the audit has views of its own
+    found = audit(candidates)
+    return (*results, found.check), found.reasons, found
+
+
+@dataclass(frozen=True, eq=False)
+class _Limits:
+    """What may be spent: samples of each class, and memory; and who compares."""
+
+    allowed: Mapping[str, int]
+    memory_mb: int
+    workers: Elsewhere | None
 
 
 def _against(
@@ -162,9 +198,7 @@ def _against(
     calibration: PatchSet,
     rescale: Rescale,
     window: Window,
-    allowed: Mapping[str, int],
-    earlier: Sequence[NDArray[np.float32]],
-    memory_mb: int,
+    limits: _Limits,
     progress: Progress,
 ) -> Against:
     """Fit everything that candidates are held against."""
@@ -172,20 +206,20 @@ def _against(
         training,
         calibration,
         false_rejection=policy.copy_false_rejection,
-        memory_mb=memory_mb,
+        memory_mb=limits.memory_mb,
         progress=progress,
+        workers=limits.workers,
     )
     neighbours = Neighbours.fit(training, calibration, policy.near_share)
-    wanted = sum(min(policy.quota(label), allowed[label]) for label in sampler.classes)
+    wanted = sum(min(policy.quota(label), limits.allowed[label]) for label in sampler.classes)
     return Against(
         form=Format.of(training, window, rescale.slope),
         detector=detector,
         outlines=Outlines.fit(training, calibration, policy.copy_false_rejection),
         neighbours=neighbours,
         sizes=Sizes.of(training),
-        allowed=allowed,
+        allowed=limits.allowed,
         cap=cap_of(policy, neighbours, wanted),
-        earlier=earlier,
     )
 
 

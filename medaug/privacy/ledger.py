@@ -163,6 +163,35 @@ class Ledger:
                 done = chain.append("commit", body, packed(pictures))
             return Anchor(done.seq, done.hash)
 
+    def share(self, release: str, weights: str, form: str, grounds: str) -> None:
+        """Record, once, that the generator of a release leaves.
+
+        Args:
+            release: `Release.digest`, as committed.
+            weights: SHA-256 of the generator's weights.
+            form: what it is written as.
+            grounds: why it may leave, in words.
+
+        Raises:
+            DisclosureError: if no such release was committed, a patient of it has withdrawn, or
+                the ledger does not verify.
+        """
+        with self._appending() as chain:
+            runs = Runs(chain.entries)
+            committed = [e for e in chain.entries if e.kind == "commit"]
+            found = next((e for e in committed if e.body["release"] == release), None)
+            if found is None:
+                raise DisclosureError(
+                    "The ledger holds no release of this generator: it is another site's ledger, "
+                    "or the release was not made here."
+                )
+            run = found.body["run"]
+            if reasons := withdrawn_reasons(runs, runs.patients(run)):
+                raise DisclosureError(*reasons)
+            body = {"run": run, "weights": weights, "form": form, "grounds": grounds}
+            if not runs.has("share", **body):
+                chain.append("share", body)
+
     def abort(self, run: str, reasons: Iterable[str]) -> None:
         """Record that a reserved run released nothing. A privacy loss stays spent."""
         with self._appending() as chain:

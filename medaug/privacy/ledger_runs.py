@@ -76,6 +76,10 @@ class Runs:
         """The first reservation of a run."""
         return self._of_run[run][0] if run in self._of_run else None
 
+    def patients(self, run: str) -> frozenset[str]:
+        """Tokens of the patients of a run."""
+        return frozenset(self._patients[self._of_run[run][0].body["dataset"]])
+
     def committed(self, run: str) -> Entry | None:
         """The entry of a run's release."""
         return next((e for e in self._of_run.get(run, ()) if e.kind == "commit"), None)
@@ -141,12 +145,13 @@ def line_of(entry: Entry) -> dict[str, Any]:
         "train": lambda: f"weights {body['weights'][:12]}",
         "attempt": lambda: f"of {body['attempt'][:12]}, {_whether(body)} audit",
         "reserve": lambda: (
-            f"{body['mode']}: {_counted(body['wanted'])}"
-            + (f"; {body['event']}" if body["event"] is not None else "")
+            f"{body['mode']}: {_counted(body['wanted']) or 'no samples yet'}"
+            + (f"; {_asked(body['event'])}" if body["event"] is not None else "")
         ),
         "commit": lambda: f"release {body['release'][:12]}: {_counted(body['counts'])}",
         "abort": lambda: " ".join(body["reasons"]),
         "audit": lambda: f"{len(body['figures'])} figures",
+        "share": lambda: f"generator {body['weights'][:12]} as {body['form']}: {body['grounds']}",
         "revoke": lambda: f"patient {body['patient']} has withdrawn",
     }
     return {
@@ -160,6 +165,15 @@ def line_of(entry: Entry) -> dict[str, Any]:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count} {label}" for label, count in counts.items())
+
+
+def _asked(event: Any) -> str:
+    """What a mechanism asked of the patients, in words."""
+    if not isinstance(event, dict):
+        return str(event)
+    return ", ".join(
+        f"{key} {str(value)[:12]}" for key, value in event.items() if key != "mechanism"
+    )
 
 
 def _whether(attempt: dict[str, Any]) -> str:

@@ -9,17 +9,21 @@ release.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from medaug.domain import PatchSet
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.pictures import Floats
-from medaug.privacy.scales import SCALES, at_scales, chunks, highest_per_patient, in_poses
+from medaug.privacy.scales import SCALES, chunks, highest_per_patient, in_poses, kept_at_scales
 from medaug.privacy.threads import one_thread
 
 TOP = 10
+# Samples and patches that are multiplied together.
+_SAMPLES, _PATCHES = 64, 1024
 _AS_GOOD_AS_EQUAL = 0.02  # of a distance; a correlation of 0.9998
 
 Table = NDArray[np.float64]
@@ -73,21 +77,26 @@ CHANNELS = (
 LEADS = 0  # in `CHANNELS`
 
 
-def correlations(samples: Floats, views: dict[str, Floats]) -> NDArray[np.float32]:
+def correlations(samples: Floats, views: Mapping[str, NDArray[np.float16]]) -> NDArray[np.float32]:
     """(scale, sample, patch): highest correlation over the sample's poses.
 
     Args:
         samples: images (sample, channel, …).
-        views: of the patches, from `at_scales`.
+        views: of the patches, from `kept_at_scales`.
     """
-    poses = in_poses(samples)
-    found = []
-    for scale in SCALES:
-        # One product of all poses: with few samples, eight would read the patches eight times.
-        rows = np.concatenate([pose[scale] for pose in poses])
-        of_pose = (rows @ views[scale].T).reshape(len(poses), len(samples), -1)
-        found.append(of_pose.max(axis=0))
-    return np.stack(found)
+    patches = len(views[SCALES[0]])
+    found = np.empty((len(SCALES), len(samples), patches), np.float32)
+    for first in range(0, len(samples), _SAMPLES):
+        few = slice(first, first + _SAMPLES)
+        poses = in_poses(samples[few])
+        for at, scale in enumerate(SCALES):
+            # One product of all poses: eight would read the patches eight times.
+            rows = np.concatenate([pose[scale] for pose in poses])
+            for start in range(0, patches, _PATCHES):
+                some = slice(start, start + _PATCHES)
+                alike = rows @ views[scale][some].astype(np.float32).T
+                found[at, few, some] = alike.reshape(len(poses), -1, alike.shape[1]).max(axis=0)
+    return found
 
 
 def rows_of(patches: PatchSet, likeness: NDArray[np.float32]) -> Table:
@@ -103,7 +112,7 @@ def rows_of(patches: PatchSet, likeness: NDArray[np.float32]) -> Table:
     return np.asarray(np.where(spread > 1e-9, centred / np.maximum(spread, 1e-9), 0))
 
 
-def nearness(samples: Floats, patches: PatchSet, memory_mb: int = 256) -> Nearness:
+def nearness(samples: Floats, patches: PatchSet, memory_mb: int = MEMORY_MB) -> Nearness:
     """Compare all samples with all patients.
 
     Args:
@@ -111,7 +120,7 @@ def nearness(samples: Floats, patches: PatchSet, memory_mb: int = 256) -> Nearne
         patches: of members and others.
         memory_mb: working memory.
     """
-    views = at_scales(patches.images)
+    views = kept_at_scales(patches.images)
     kept = min(TOP, len(samples))
     found = Nearness(
         np.full((len(SCALES), len(patches.patient_order), kept), -np.inf),

@@ -26,6 +26,8 @@ from medaug.privacy.threads import one_thread
 
 # Overlap above which two outlines are the same up to rounding.
 SAME = 1 - 1e-6
+# Outlines that a mask is compared with together.
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,13 +35,13 @@ class Outlines:
     """Training outlines, and how alike those of new patients are.
 
     Attributes:
-        masks: (patch, 64 * 64) float32 of 0 and 1, centred.
+        masks: (patch, 64 * 64) bool, centred.
         limit: a higher overlap is a copy.
         patients: held-out patients that set it.
         bound: at most this share of new patients lies above, with 95 % confidence.
     """
 
-    masks: Floats
+    masks: NDArray[np.bool_]
     limit: float
     patients: int
     bound: float
@@ -49,7 +51,7 @@ class Outlines:
         """None where a part has no masks: then no outline can be compared."""
         if training.masks is None or calibration.masks is None:
             return None
-        masks = np.stack([_centred(mask).reshape(-1) for mask in training.masks])
+        masks = np.stack([_centred(mask).reshape(-1) > 0 for mask in training.masks])
         open_ended = cls(masks, 1.0, 0, 1.0)
         highest = np.zeros(len(calibration.patient_order))
         for mask, patient in zip(calibration.masks, calibration.patient_index, strict=True):
@@ -61,10 +63,14 @@ class Outlines:
     def overlap(self, mask: NDArray[np.bool_]) -> float:
         """The highest overlap of a mask ([slice,] row, column) with a training outline."""
         posed = in_square_poses(_centred(mask)).reshape(8, -1)
+        marked, highest = posed.sum(axis=1)[:, None], 0.0
         with one_thread():
-            shared = posed @ self.masks.T
-        either = posed.sum(axis=1)[:, None] + self.masks.sum(axis=1)[None] - shared
-        return float(np.max(shared / np.maximum(either, 1)))
+            for at in range(0, len(self.masks), _AT_ONCE):
+                masks = self.masks[at : at + _AT_ONCE].astype(np.float32)
+                shared = posed @ masks.T
+                either = marked + masks.sum(axis=1)[None] - shared
+                highest = max(highest, float(np.max(shared / np.maximum(either, 1))))
+        return highest
 
 
 def _centred(mask: NDArray[np.bool_]) -> Floats:

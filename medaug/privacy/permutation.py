@@ -38,6 +38,7 @@ so that the size stays what it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,7 @@ Strata = NDArray[np.int64]
 
 DEALS = 9999
 STATISTICS = ("higher", "lower", "ahead")
+_NUMBERS = 1_000_000  # of 8 bytes, that deals become at a time
 LEAD = 2 / 3  # share of the error that is for the run of the channel that leads
 
 
@@ -131,14 +133,26 @@ class Deals:
         ranked = [_savage(channel) for channel in scores]
         ranked += [_savage(-channel) for channel in scores]
         # Rounded, so that equal sums in another order of addition stay equal.
-        sums = np.round(np.stack(ranked) @ self.labels.T, 9)
+        stacked = np.stack(ranked)
+        sums = np.concatenate(
+            [np.round(stacked @ labels.T, 9) for labels in self._in_parts()], axis=1
+        )
         return sums, np.stack([self._ahead(channel) for channel in scores])
 
     def _ahead(self, channel: Scores) -> Scores:
         """Length of the run of members at the top; a tie with another patient ends it."""
         rank = np.unique(channel, return_inverse=True)[1] + 1
-        others = np.where(self.labels, 0, rank).max(axis=1)
-        return np.asarray((self.labels & (rank > others[:, None])).sum(axis=1), np.float64)
+        runs = []
+        for labels in self._in_parts():
+            others = np.where(labels, 0, rank).max(axis=1)
+            runs.append((labels & (rank > others[:, None])).sum(axis=1))
+        return np.concatenate(runs).astype(np.float64)
+
+    def _in_parts(self) -> Iterator[Labels]:
+        """The deals, so many at a time as take a few megabytes as numbers."""
+        size = max(1, _NUMBERS // self.labels.shape[1])
+        for start in range(0, len(self.labels), size):
+            yield self.labels[start : start + size]
 
 
 def weighted(leading: Scores, smallest: Scores) -> Scores:

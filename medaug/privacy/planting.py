@@ -15,7 +15,7 @@ import numpy as np
 from medaug.domain import PatchSet
 from medaug.privacy.nearness import Nearness, Table, correlations, rows_of
 from medaug.privacy.permutation import Deals, Labels, Scores, overall, weighted
-from medaug.privacy.scales import at_scales, highest_per_patient
+from medaug.privacy.scales import highest_per_patient, kept_at_scales
 from medaug.privacy.threads import one_thread
 
 WANTED = 0.8
@@ -85,7 +85,7 @@ class Plant:
         chosen = rng.permutation(np.flatnonzero(member))[:MOST_COPIES]
         rows = np.array([rng.choice(np.flatnonzero(patches.patient_index == at)) for at in chosen])
         with one_thread():
-            likeness = correlations(patches.images[rows], at_scales(patches.images))
+            likeness = correlations(patches.images[rows], kept_at_scales(patches.images))
         copies, nearest = rows_of(patches, likeness), highest_per_patient(patches, likeness)
         return cls(few, found, few.smallest(other), copies, nearest.astype(np.float64), limit)
 

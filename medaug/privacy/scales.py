@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,15 @@ from numpy.typing import NDArray
 from medaug.domain import PatchSet, central
 from medaug.privacy.pictures import RADIUS, SIDE, Floats, disc, resized, smooth, standardised
 
+Scalar = TypeVar("Scalar", np.float16, np.float32)
+
 SCALES = ("raw", "low", "mean", "band")
 BLOCKS = 8  # along a side
+# Of pictures that are looked at together: what is between takes six times what is kept.
+_AT_ONCE = 128
+_POINTS = int(3 * disc(SIDE, RADIUS).sum() + disc(BLOCKS, RADIUS * BLOCKS / SIDE).sum())
+# What the pictures of 64 samples take in all poses, see `medaug.privacy.nearness.correlations`.
+_POSED_MB = 64
 
 
 def at_scales(images: Floats) -> dict[str, Floats]:
@@ -39,6 +47,30 @@ def at_scales(images: Floats) -> dict[str, Floats]:
     Args:
         images: (patch, channel, row, column) or (patch, 1, slice, row, column), of any size.
     """
+    return _vectors(images, np.float32)
+
+
+def kept_at_scales(images: Floats) -> dict[str, NDArray[np.float16]]:
+    """The same in half precision, for patches that many samples are compared with; 17 kB each.
+
+    A correlation is off by a hundred-thousandth.
+    """
+    return _vectors(images, np.float16)
+
+
+def _vectors(images: Floats, kept: type[Scalar]) -> dict[str, NDArray[Scalar]]:
+    found = {
+        name: np.empty((len(images), int(_inside(BLOCKS if name == "mean" else SIDE).sum())), kept)
+        for name in SCALES
+    }
+    for start in range(0, len(images), _AT_ONCE):
+        few = slice(start, start + _AT_ONCE)
+        for name, vectors in _few_at_scales(images[few]).items():
+            found[name][few] = vectors
+    return found
+
+
+def _few_at_scales(images: Floats) -> dict[str, Floats]:
     pictures = resized(central(images)[:, 0], SIDE)
     blurred = smooth(pictures, 2.0)
     squares = {
@@ -61,10 +93,14 @@ def in_poses(images: Floats) -> list[dict[str, Floats]]:
 
 
 def chunks(count: int, patches: int, memory_mb: int) -> Iterator[slice]:
-    """Runs of samples such that all poses against ``patches`` fit into ``memory_mb``."""
-    # Eight poses at four scales, each with its intermediate pictures, and four rows of products.
-    per_sample = 8 * (4 * 3 * SIDE * SIDE + 4 * patches) * 4
-    size = max(1, memory_mb * 1_000_000 // per_sample)
+    """Runs of samples such that what is found of them fits into ``memory_mb``.
+
+    Beside the ``patches`` that they are held against (`kept_at_scales`).
+    """
+    left = memory_mb - _POSED_MB - patches * 2 * _POINTS // 1_000_000
+    # At four scales, the likeness and two tables made of it; in double precision.
+    per_sample = 4 * 3 * 8 * patches
+    size = max(1, left * 1_000_000 // per_sample)
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 

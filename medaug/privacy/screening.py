@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,6 @@ class Screening:
     policy: ReleasePolicy
     rescale: Rescale
     against: Against
-    memory_mb: int
     passed: list[Accepted] = field(default_factory=list)
     drawn: dict[str, int] = field(default_factory=dict)
     accepted: dict[str, int] = field(default_factory=dict)
@@ -130,7 +129,7 @@ class Screening:
         if self.against.canaries is not None:
             names.insert(names.index("copy"), CANARY)
         self.rejections = dict.fromkeys(names, 0)
-        self._gathered = Gathered(self.memory_mb)
+        self._gathered = Gathered()
         self._supported: Counter[int] = Counter()
         for images in self.against.earlier:
             for image in images:
@@ -194,6 +193,11 @@ class Screening:
             last = max(at for at, one in enumerate(self.passed) if one.place.patient == patient)
             self.accepted[classes[self.passed.pop(last).label]] -= 1
             self.rejections["cap"] += 1
+
+    def let_go(self) -> None:
+        """Of what was prepared to compare with: nothing is drawn any more."""
+        self.against = replace(self.against, detector=self.against.detector.without_galleries())
+        self._gathered = Gathered()
 
     def _stored(self, image: _Image, mask: _Mask) -> _Stored | None:
         """What would leave of a candidate, None where its form is at fault before or after."""

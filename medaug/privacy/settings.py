@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from medaug.domain import ReleasePolicy
 from medaug.privacy.canaries import FEWEST, MOST
+from medaug.privacy.memory import MEMORY_MB
 from medaug.privacy.verdict import CHECKS
 
 Mode = Literal["empirical", "dp-vote", "dp-sgd"]
@@ -143,8 +144,17 @@ class PrivacySettings(BaseModel):
         "tell which half. Each costs a training. 0: none. For generators that learn from real "
         "patches alone, and in mode empirical only",
     )
+    share_generator: str | None = Field(
+        None,
+        min_length=20,
+        description="why the generator itself may leave although its privacy cost is infinite: who "
+        "decided it and on what grounds. It goes into the ledger and to whoever receives the "
+        "generator. With differential privacy none is needed",
+    )
     memory_mb: int = Field(
-        384, ge=64, description="working memory of the gate, in megabytes; 48 and 0.05 a patch"
+        MEMORY_MB,
+        ge=64,
+        description="working memory of the gate, in megabytes; 48 and 0.05 a patch",
     )
 
     @field_validator("per_class", mode="before")
@@ -206,7 +216,7 @@ class PrivacySettings(BaseModel):
 
     def decisive(self) -> dict[str, Any]:
         """What decides which samples leave, as JSON: two runs that differ in the rest are one."""
-        return self.model_dump(mode="json", exclude={"memory_mb", "epsilon_cap"})
+        return self.model_dump(mode="json", exclude={"memory_mb", "epsilon_cap", "share_generator"})
 
     def charged(self) -> dict[str, Any] | None:
         """What decides more than the review, as JSON; None where nothing does.

@@ -61,6 +61,8 @@ _NOT_ALIKE = 0.05
 # The highest similarity that float32 tells from 1.
 _NEARLY_ONE = 1 - 1e-6
 _FREQUENCIES = SIDE * (SIDE // 2 + 1)
+# Spectra that are standardised together: a whole gallery's would be in memory four times.
+_AT_ONCE = 256
 # Four half-precision views, the lengths of three at each shift, two of them sampled, the spectrum.
 BYTES_EACH = 4 * 2 * SIDE * SIDE + 3 * 4 * (2 * REACH + 1) ** 2 + 2 * 4 * 177 + 4 * _FREQUENCIES
 
@@ -87,44 +89,65 @@ class Similarities:
     together_at: tuple[int, Pose]
 
 
+@dataclass(frozen=True, eq=False)
 class Gallery:
     """Real pictures, prepared to be compared with; `BYTES_EACH` each.
 
-    Args:
-        pictures: (picture, row, column), any size.
-        memory_mb: what one comparison may take beside them.
-        owners: (picture,) number of the patient; each picture another's where left out.
+    Attributes:
+        views: (picture, 4, 64, 64) in half precision: an error of a thousandth, where alike and not
+            alike differ by tenths.
+        inverse: (picture, 3, down, right), `inverse_norms` of the views that are searched.
+        low, wide: (point, picture) these views on the coarse grid, standardised.
+        spectra: (picture, frequency) of the band view, less the typical one, standardised.
+        typical_spectrum: (frequency,) their mean.
+        owners: (picture,) number of the patient.
+        rows_at_once: pictures that all poses are multiplied with together.
     """
 
-    def __init__(
-        self,
-        pictures: Floats,
-        memory_mb: int = 256,
-        owners: NDArray[np.int64] | None = None,
-    ) -> None:
+    views: NDArray[np.float16]
+    inverse: Floats
+    low: Floats
+    wide: Floats
+    spectra: Floats
+    typical_spectrum: Floats
+    owners: NDArray[np.int64]
+    rows_at_once: int
+
+    @classmethod
+    def of(
+        cls, pictures: Floats, memory_mb: int = 48, owners: NDArray[np.int64] | None = None
+    ) -> Gallery:
+        """Prepare ``pictures`` (picture, row, column), of any size.
+
+        Args:
+            pictures: to be compared with.
+            memory_mb: what one comparison may take beside them.
+            owners: (picture,) number of the patient; each picture another's where left out.
+        """
         count = len(pictures)
-        self.count = count
-        self.owners = np.arange(count) if owners is None else owners
-        # Half precision: an error of a thousandth where alike and not alike differ by tenths.
-        self.views = np.empty((count, len(CHANNELS) - 1, SIDE, SIDE), np.float16)
-        self.inverse = np.empty((count, SEARCHED, 2 * REACH + 1, 2 * REACH + 1), np.float32)
+        views = np.empty((count, len(CHANNELS) - 1, SIDE, SIDE), np.float16)
+        inverse = np.empty((count, SEARCHED, 2 * REACH + 1, 2 * REACH + 1), np.float32)
         spectra = np.empty((count, _FREQUENCIES), np.float32)
         for row, picture in enumerate(pictures):
-            views = Views.of(picture[None])
-            self.views[row] = views.of_one()
-            self.inverse[row] = inverse_norms(self.views[row, :SEARCHED].astype(np.float32))
-            spectra[row] = _log_spectra(views.band)[0]
-        self.low, self.wide = (self._sampled(kind) for kind in (0, 2))
-        self.typical_spectrum = spectra.mean(axis=0)
-        spectra -= self.typical_spectrum
-        self.spectra = standardised(spectra, axis=1)
-        # Two arrays of (pose, row) float32 live at once; more than 512 rows leave the cache.
-        self.rows_at_once = int(np.clip(memory_mb * 1e6 / (8 * len(LOW_POSES)), 16, 512))
-
-    def _sampled(self, kind: int) -> Floats:
-        """(point, row): one of the views on the coarse grid, standardised."""
-        points = [sampling() @ views[kind].astype(np.float32).reshape(-1) for views in self.views]
-        return standardised(np.stack(points, axis=1), axis=0)
+            found = Views.of(picture[None])
+            views[row] = found.of_one()
+            inverse[row] = inverse_norms(views[row, :SEARCHED].astype(np.float32))
+            spectra[row] = _log_spectra(found.band)[0]
+        typical = spectra.mean(axis=0)
+        for at in range(0, count, _AT_ONCE):
+            rows = slice(at, at + _AT_ONCE)
+            spectra[rows] = standardised(spectra[rows] - typical, axis=1)
+        return cls(
+            views,
+            inverse,
+            _sampled(views[:, 0]),
+            _sampled(views[:, 2]),
+            spectra,
+            typical,
+            np.arange(count) if owners is None else owners,
+            # Two arrays of (pose, row) float32 live at once; more than 512 rows leave the cache.
+            int(np.clip(memory_mb * 1e6 / (8 * len(LOW_POSES)), 16, 512)),
+        )
 
     def compare(self, views: Floats, others: NDArray[np.bool_]) -> Similarities:
         """Compare one picture's views (4, 64, 64) with the rows that ``others`` (row,) marks.
@@ -219,6 +242,12 @@ class Gallery:
             shift = (int(down) - REACH, int(right) - REACH)
             poses.append(replace(SQUARE_POSES[square], shift=shift))
         return np.array(values, np.float32), poses
+
+
+def _sampled(views: NDArray[np.float16]) -> Floats:
+    """(point, picture): a view of each picture on the coarse grid, standardised."""
+    points = [sampling() @ view.astype(np.float32).reshape(-1) for view in views]
+    return standardised(np.stack(points, axis=1), axis=0)
 
 
 def fisher(values: NDArray[np.float64]) -> NDArray[np.float64]:

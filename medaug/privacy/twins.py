@@ -16,8 +16,7 @@ other of the same size: the halves are dealt again, and the p-value is exact.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +26,18 @@ from medaug.privacy.audit_words import rounded_p
 from medaug.privacy.nearness import nearness
 from medaug.privacy.permutation import auc
 from medaug.privacy.pictures import Floats
+from medaug.privacy.tested import FOUND_BELOW, Tested
 
 FEWEST, MOST = 12, 16
 DEALS = 9999
-FOUND_BELOW = 0.01
 _BATCH = 500
 
 Halves = NDArray[np.bool_]
 Scores = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class TwinAudit:
+@dataclass(frozen=True, kw_only=True)
+class TwinAudit(Tested):
     """What the twins found.
 
     Attributes:
@@ -52,28 +51,18 @@ class TwinAudit:
 
     twins: int
     patients: int
-    p: float
     auc: float
     at_one_percent: float | None
     interval: tuple[float, float] | None
 
-    @property
-    def passed(self) -> bool:
-        """The samples of a twin do not tell who was in its half."""
-        return self.p >= FOUND_BELOW
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why the release is refused; empty exactly when passed."""
-        if self.passed:
-            return ()
-        reason = (
+    def reason(self) -> str:
+        """Why the release is refused, where it is."""
+        return (
             f"Training tells on its patients: {self.twins} twins on random halves of "
             f"{self.patients} training patients give away who was in which, p = "
             f"{rounded_p(self.p)}, below {FOUND_BELOW:g}; AUC {self.auc:.2f}. Train shorter, on "
             "more patients, or with stronger augmentation."
         )
-        return (reason,)
 
     @property
     def statements(self) -> tuple[str, ...]:
@@ -98,11 +87,7 @@ class TwinAudit:
             f"{self.twins} twins on halves of {self.patients} training patients: p = "
             f"{rounded_p(self.p)}, AUC {self.auc:.2f}; it fails below {FOUND_BELOW:g}."
         )
-        return CheckResult("twins", self.passed, float(f"{self.p:.2g}"), FOUND_BELOW, 0, detail)
-
-    def document(self) -> dict[str, Any]:
-        """Everything, for the hospital's own report."""
-        return {**asdict(self), "passed": self.passed}
+        return self.as_check("twins", 0, detail)
 
 
 def deal_twins(patients: int, twins: int, seed: int) -> Halves:
@@ -162,12 +147,12 @@ def audit_twins(scores: Scores, halves: Halves, seed: int, deals: int = DEALS) -
     calibrated = calibrate(scores, halves)
     rate, interval = _one_percent(calibrated, halves, rng)
     return TwinAudit(
-        twins,
-        patients,
-        reached / (deals + 1),
-        auc(calibrated.ravel(), halves.ravel()),
-        rate,
-        interval,
+        twins=twins,
+        patients=patients,
+        p=reached / (deals + 1),
+        auc=auc(calibrated.ravel(), halves.ravel()),
+        at_one_percent=rate,
+        interval=interval,
     )
 
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ from medaug.domain import (
     PatientKey,
     Sampler,
     TrainingRecord,
+    Unit,
     Window,
     digest_of,
 )
@@ -105,28 +107,22 @@ def _joined(training: PatchSet, canaries: PatchSet) -> PatchSet:
 
 def _pool(config: PipelineConfig, training: PatchSet, progress: Progress) -> PatchSet:
     """Canaries and references, one patch of each, all classes alike."""
-    from medaug.phantom.rendering import lesion_renderer
     from medaug.privacy.canaries import POOL
 
-    window = Window(*config.generator.window)
     size = Counter(place.mm_per_pixel for place in training.locations).most_common(1)[0][0]
     kinds = {label: config.privacy.canary_kinds.get(label, label) for label in training.classes}
-    try:
-        render = lesion_renderer(
-            kinds, training.modality, training.unit, training.images.shape[1:], size
-        )
-    except SettingsError as error:
-        raise SettingsError(*map(_about_canaries, error.faults)) from None
-    first = int(digest_of("canaries", config.seed), 16) % 2**60
-    labels = np.arange(POOL) % len(training.classes)
-    images: list[NDArray[np.float32]] = []
-    masks: list[NDArray[np.bool_]] = []
-    progress.start("rendering canaries", POOL)
-    for number, label in enumerate(labels):
-        image, mask = render(training.classes[label], [first + number])
-        images.append(image[0].clip(window.low, window.high))
-        masks.append(mask[0])
-        progress.advance()
+    asked = _Asked(
+        tuple(kinds.items()),
+        training.modality,
+        training.unit,
+        training.images.shape[1:],
+        size,
+        Window(*config.generator.window),
+        int(digest_of("canaries", config.seed), 16) % 2**60,
+        POOL,
+        progress,
+    )
+    images, masks = _rendered(asked)
     tokens = [digest_of("canary", config.seed, number)[:32] for number in range(POOL)]
     places = [
         PatchLocation(f"canary {number}", f"canary {number}", -1, (0.0, 0.0, 0.0), size)
@@ -134,15 +130,55 @@ def _pool(config: PipelineConfig, training: PatchSet, progress: Progress) -> Pat
     ]
     return replace(
         training,
-        images=np.stack(images),
-        masks=None if training.masks is None else np.stack(masks),
-        labels=labels.astype(np.int64),
+        images=images,
+        masks=None if training.masks is None else masks,
+        labels=np.arange(POOL) % len(training.classes),
         patients=tuple(map(PatientKey, tokens)),
         locations=tuple(
             replace(place, diameter_mm=_diameter(mask) * size)
             for place, mask in zip(places, masks, strict=True)
         ),
     )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """All that a pool follows from, and who is told of it."""
+
+    kinds: tuple[tuple[str, str], ...]
+    modality: str
+    unit: Unit
+    shape: tuple[int, ...]
+    size: float
+    window: Window
+    first: int
+    count: int
+    progress: Progress = field(compare=False)
+
+
+@lru_cache(maxsize=1)
+def _rendered(asked: _Asked) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Images and masks of a pool; once for the training and the gate of one run."""
+    from medaug.phantom.rendering import lesion_renderer
+
+    classes = [label for label, _ in asked.kinds]
+    try:
+        render = lesion_renderer(
+            dict(asked.kinds), asked.modality, asked.unit, asked.shape, asked.size
+        )
+    except SettingsError as error:
+        raise SettingsError(*map(_about_canaries, error.faults)) from None
+    images = np.empty((asked.count, *asked.shape), np.float32)
+    masks = np.empty((asked.count, *asked.shape[1:]), bool)
+    asked.progress.start("rendering canaries", asked.count)
+    for number in range(asked.count):
+        image, mask = render(classes[number % len(classes)], [asked.first + number])
+        images[number] = image[0].clip(asked.window.low, asked.window.high)
+        masks[number] = mask[0]
+        asked.progress.advance()
+    images.setflags(write=False)
+    masks.setflags(write=False)
+    return images, masks
 
 
 def _diameter(mask: NDArray[np.bool_]) -> float:

@@ -23,6 +23,7 @@ def _fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
         @staticmethod
         def fit(training: Any, calibration: Any, **rest: Any) -> CopyDetector:
             rest.pop("progress")
+            rest.pop("workers")
             parts = [(part.images.tobytes(), part.patients) for part in (training, calibration)]
             key = (*parts[0], *parts[1], *sorted(rest.items()))
             if key not in _FITTED:

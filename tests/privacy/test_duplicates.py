@@ -35,9 +35,10 @@ def test_pair_is_the_maximum_over_all_pairs() -> None:
     assert closest_pair(few) == pytest.approx(max(pairs), abs=1e-6)
 
 
-def test_chunks_do_not_matter_and_the_store_grows() -> None:
-    many = np.stack([lesion(seed, "cyst") for seed in range(130)])
-    assert closest_pair(many, memory_mb=0) == pytest.approx(closest_pair(many), abs=1e-6)
+def test_pictures_of_an_earlier_block_are_met_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = closest_pair(IMAGES)
+    monkeypatch.setattr("medaug.privacy.duplicates._BLOCK", 3)
+    assert closest_pair(IMAGES) == pytest.approx(whole, abs=1e-6)
 
 
 def test_nothing_to_compare_with() -> None:

@@ -158,10 +158,10 @@ class TestCopies:
         """
         for first in (0, 1_000_000):
             training = patients(range(first, first + 44))
-            calibration = patients(range(first + 1000, first + 1060))
+            calibration = patients(range(first + 1000, first + 1040))
             sampler = planted.single_copier(training, 0.04)
             verdict = reviewed(
-                sampler, ReleasePolicy(per_class=80), training=training, calibration=calibration
+                sampler, ReleasePolicy(per_class=40), training=training, calibration=calibration
             )
             released = {pixels.tobytes() for pixels in verdict.release_or_raise().pixels}
             copies = [seed for seed in sampler.asked if planted.is_copy(seed, 0.04)]

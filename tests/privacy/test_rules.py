@@ -86,7 +86,7 @@ def screening(**changes: Any) -> Screening:
         allowed=dict.fromkeys(CLASSES, 100),
         cap=2,
     )
-    return Screening(policy(), RESCALE, dataclasses.replace(against, **changes), 64)
+    return Screening(policy(), RESCALE, dataclasses.replace(against, **changes))
 
 
 class Scored:

@@ -13,7 +13,7 @@ from medaug.privacy.refinement import CHANNELS
 from medaug.privacy.similarity import REACH, Gallery, lead
 
 REAL = np.concatenate([lesion(seed, "cyst") for seed in range(12)])
-GALLERY = Gallery(REAL)
+GALLERY = Gallery.of(REAL)
 EVERYBODY = np.ones(len(REAL), dtype=bool)
 
 
@@ -134,7 +134,7 @@ class TestInvariance:
     def test_chunks_do_not_matter(self, memory_mb: int) -> None:
         many = np.concatenate([lesion(seed, "cyst") for seed in range(60)])
         image = views(lesion(999, "cyst")[0])
-        chunked, whole = Gallery(many, memory_mb), Gallery(many)
+        chunked, whole = Gallery.of(many, memory_mb), Gallery.of(many)
         everybody = np.ones(60, dtype=bool)
         assert np.allclose(
             chunked.compare(image, everybody).values,
@@ -192,7 +192,7 @@ class TestWithoutContrast:
         assert GALLERY.compare(views(flat), EVERYBODY).values.tolist() == [0] * len(CHANNELS)
 
     def test_gallery(self) -> None:
-        gallery = Gallery(np.concatenate([REAL[:3], np.full((1, SIDE, SIDE), 7, np.float32)]))
+        gallery = Gallery.of(np.concatenate([REAL[:3], np.full((1, SIDE, SIDE), 7, np.float32)]))
         only_flat = np.array([False, False, False, True])
         assert gallery.compare(views(REAL[0]), only_flat).values.tolist() == [0] * len(CHANNELS)
 
