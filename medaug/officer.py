@@ -76,6 +76,46 @@ def scan(
         raise typer.Exit(3 if found.findings else 2)
 
 
+def keygen(
+    key: Annotated[Path, typer.Argument(help="Where the secret key goes; the other ends in .pub.")],
+) -> None:
+    """Draw a key pair that signs releases; minisign knows both files."""
+    from medaug.export.signing import make_keys
+
+    public = make_keys(key)
+    typer.echo(f"{key}: secret, without a password; keep it where you keep the site's key")
+    typer.echo(f"{key.with_suffix('.pub')}: public key {public.name}, for those who receive")
+
+
+def sign(
+    release: Annotated[Path, typer.Argument(help="A release folder that verifies.")],
+    key: Annotated[Path, typer.Option("--with", help="The secret key, mode 0600.")],
+) -> None:
+    """Sign a release that stands already."""
+    from medaug.export.seal import sign_release
+
+    typer.echo(f"{release}: signed with the key {sign_release(release, key).name}")
+
+
+def send(
+    release: Annotated[Path, typer.Argument(help="A release folder with DICOM files.")],
+    address: Annotated[
+        str,
+        typer.Argument(help="dicomweb+https://HOST/PATH or dimse://CALLED_AET@HOST:PORT"),
+    ],
+    look: Annotated[
+        bool, typer.Option(help="Fetch what was sent, and compare it with the files.")
+    ] = True,
+) -> None:
+    """Send a release to an archive (PACS), if it verifies, and see that it arrived unchanged."""
+    from medaug.sending import send_release
+    from medaug.terminal import TerminalProgress
+
+    with TerminalProgress() as progress:
+        sent = send_release(release, address, progress, look)
+    typer.echo(f"{sent} instances sent" + (", and read back unchanged" if look else ""))
+
+
 @ledger_app.command()
 def show(ledger: LedgerFile = None, site_key: SiteKey = None, as_json: Json = False) -> None:
     """Print every entry, in order."""

@@ -5,9 +5,9 @@ hold several slices (a 3-D patch, or adjacent slices as channels); a NIfTI file 
 and Secondary Capture hold one slice each, so that such a sample becomes several files there:
 ``<class>/<n>_s<slice>.png`` and ``<class>/<n>/<slice>.dcm``, counted from 0 at the feet.
 
-The mask of a 3-D patch is 3-D; that of adjacent slices is of the middle one alone. Masks of PNG and
-NIfTI lie in a folder of their own, under the same names: a loader that takes every file below
-``png/cyst`` for a cyst must not meet a mask there.
+The mask of a 3-D patch is 3-D; that of adjacent slices is of the middle one alone. Masks
+lie in a folder of their own, under the same names (in DICOM always one file, ``<class>/<n>.dcm``):
+a loader that takes every file below ``png/cyst`` for a cyst must not meet a mask there.
 
 >>> folder_names(("cyst", "Zyste (groß)", "../x"))
 ('cyst', 'Zyste_gro', 'x')
@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from medaug.domain import Release
 
-MASKS = {"png": "png-masks", "nifti": "nifti-masks"}
-"""Folder of the masks of a format; DICOM carries them in the image, NPZ in an array."""
+MASKS = {"png": "png-masks", "nifti": "nifti-masks", "dicom": "dicom-masks"}
+"""Folder of the masks of a format; NPZ carries them in an array."""
 
 
 def folder_names(classes: Sequence[str]) -> tuple[str, ...]:

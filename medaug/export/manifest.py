@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import math
-from importlib.metadata import version
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from medaug.domain import CheckResult, PrivacyCost, Release, ReleasePolicy, Window
 from medaug.errors import DisclosureError, Fault, ReaderError, SettingsError
+from medaug.export.entries import Entry, PrivacyEvent, Verdict, events_of
 from medaug.export.layout import depth_of, folder_names
 from medaug.export.settings import BUILT_IN_FINDINGS, ExportSettings, Finding, Format
 from medaug.export.words import MODES, NOTICE
@@ -25,11 +27,10 @@ SCHEMA = Path(__file__).with_name("release.schema.json")
 _DIGEST = r"^[0-9a-f]{64}$"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_PACKAGES = ("highdicom", "nibabel", "numpy", "pydicom", "torch")
 
 
-class ImageEntry(_Frozen):
+class ImageEntry(Entry):
     """What a pixel means: value = stored * slope + intercept, in ``unit``."""
 
     shape: tuple[int, int, int] | tuple[int, int, int, int] = Field(
@@ -51,7 +52,7 @@ class ImageEntry(_Frozen):
     window: tuple[float, float] = Field(description="what the generator draws, and for viewing")
 
 
-class ClassEntry(_Frozen):
+class ClassEntry(Entry):
     """One class: how many samples, of how many candidates, and where they lie."""
 
     name: str
@@ -62,29 +63,33 @@ class ClassEntry(_Frozen):
     finding: Finding | None = Field(description="coded finding, where one is known")
 
 
-class LedgerEntry(_Frozen):
+class LedgerEntry(Entry):
     """Where the institution's own ledger stood when this release was recorded."""
 
     entry: int = Field(ge=1, description="number of the entry")
     head: str = Field(pattern=_DIGEST, description="its hash, over all entries up to it")
 
 
-class Manifest(_Frozen):
+class Manifest(Entry):
     """The content of ``release.json``."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     notice: Literal["SYNTHETIC - NOT FOR DIAGNOSTIC USE"] = NOTICE
     medaug: str = Field(description="version that wrote the release")
+    versions: dict[str, str] = Field(description="of packages that trained or wrote it")
     name: str
     title: str
     description: str
     intended_use: str
     licence: str = Field(description="empty where none was stated")
+    made_by: str = Field(description="empty where nobody was named")
+    contact: str = Field(description="who answers for the release; empty where nobody was named")
     body_part: str | None = Field(description="DICOM Body Part Examined (0018,0015)")
     mode: str = Field(description="how the review worked; says whether privacy was proven")
     patch_level_only: bool = Field(description="no patient identity: nothing holds per patient")
     policy: ReleasePolicy = Field(description="limits fixed before sampling")
     checks: tuple[CheckResult, ...] = Field(description="figures to four significant digits")
+    events: tuple[PrivacyEvent, ...] = Field(description="how patients' data were read")
     cost: PrivacyCost | None = Field(
         description="of differential privacy; null where the mode claims none"
     )
@@ -93,7 +98,19 @@ class Manifest(_Frozen):
     image: ImageEntry
     masks: bool = Field(description="whether a drawn lesion mask belongs to every sample")
     formats: tuple[Format, ...]
+    evaluation: Verdict | None = Field(
+        description="null where none was made, and with differential privacy, which it would break"
+    )
+    sop: Literal["secondary-capture", "modality"] = Field(
+        description="what DICOM images are: Secondary Capture, or the image of their modality"
+    )
+    day: date | None = Field(description="of release; the only date in it")
     generator_digest: str = Field(pattern=_DIGEST, description="SHA-256 of the weights")
+    data_digest: str | None = Field(
+        pattern=_DIGEST,
+        description="SHA-256 of the training patches and the site's own tokens for them, for the "
+        "institution to recognise; null where nobody told, and with differential privacy",
+    )
     pixels_digest: str = Field(
         pattern=_DIGEST, description="SHA-256 over pixels, masks and meaning"
     )
@@ -109,33 +126,45 @@ def describe(
     window: Window,
     slice_mm: float | None = None,
     ledger: tuple[int, str] | None = None,
+    data_digest: str | None = None,
+    day: date | None = None,
 ) -> Manifest:
-    """The manifest of a release; ``slice_mm`` and ``ledger`` as in `write_release`.
+    """The manifest of a release; what comes after the window as in `write_release`.
 
     Raises:
         DisclosureError: if the mode is unknown or a figure of the review is no number.
         SettingsError: if a finding is set for a class that the release does not have.
     """
     decision = release.decision
+    ran = [result.name for result in decision.results]
     return Manifest(
         medaug=version("medaug"),
+        versions=_versions(),
         name=name,
         title=settings.title or name,
         description=settings.description,
         intended_use=settings.intended_use,
         licence=settings.licence,
+        made_by=settings.made_by,
+        contact=settings.contact,
         body_part=settings.body_part,
         mode=_known_mode(decision.policy.mode),
         patch_level_only=decision.policy.patch_level_only,
         policy=decision.policy,
         checks=tuple(_rounded(result) for result in decision.results),
+        events=events_of(decision.cost, ran, evaluated=False),
         cost=decision.cost,
         statements=decision.statements,
         classes=_classes(release, settings),
         image=describe_image(release, window, slice_mm),
         masks=release.masks is not None,
         formats=settings.formats,
+        evaluation=None,
+        sop=settings.sop,
+        day=day,
         generator_digest=release.generator_digest,
+        # A digest of patients' data is made without noise.
+        data_digest=None if decision.cost else data_digest,
         pixels_digest=release.digest,
         ledger=None if ledger is None else LedgerEntry(entry=ledger[0], head=ledger[1]),
     )
@@ -197,7 +226,23 @@ def read_manifest(folder: Path) -> Manifest:
 
 def schema_text() -> str:
     """The JSON Schema of `Manifest`, as ``release.schema.json`` holds it."""
-    return json.dumps(Manifest.model_json_schema(), indent=1, ensure_ascii=False) + "\n"
+    schema = Manifest.model_json_schema(mode="serialization")
+    for entry in (schema, *schema["$defs"].values()):
+        if "properties" in entry:
+            # As `read_manifest` asks: every field, also one that the class has a default for.
+            entry["required"], entry["additionalProperties"] = [*entry["properties"]], False
+    document = {"$schema": "https://json-schema.org/draft/2020-12/schema"} | schema
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _classes(release: Release, settings: ExportSettings) -> tuple[ClassEntry, ...]:

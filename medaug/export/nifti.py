@@ -9,6 +9,9 @@ slices to the head. Adjacent slices that are channels of a sample are slices her
 patient is not known to a release; the first pixel stands at the origin. The mask of adjacent slices
 is of the middle one alone: its file has one slice, placed where that one is.
 
+``descrip`` says that the image is synthetic, of which release, and under which licence. A licence
+that does not fit in there stands in ``release.json`` alone.
+
 .. [1] https://nifti.nimh.nih.gov/nifti-1
 """
 
@@ -16,7 +19,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -24,25 +27,24 @@ from numpy.typing import NDArray
 
 from medaug.domain import Release
 from medaug.export.layout import masked_slices, sample_name
-from medaug.export.manifest import Manifest
+from medaug.export.manifest import MANIFEST, Manifest
 from medaug.export.words import NOTICE
 from medaug.progress import Progress
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 _ALIGNED = 2  # NIFTI_XFORM_ALIGNED_ANAT: orientation means something, the origin nothing
 _NO_EXTENSION = bytes(4)
+_DESCRIP = 79  # characters of ``descrip``, and a zero at the end
 
 
 def write_nifti(release: Release, manifest: Manifest, folder: Path, progress: Progress) -> None:
     """Write ``<class>/<number>.nii.gz`` into ``folder``."""
     for entry in manifest.classes:
         (folder / entry.folder).mkdir(parents=True)
-    scaled = _fits_single_precision(release)
     for number, (sample, label) in enumerate(zip(release.pixels, release.labels, strict=True)):
-        values = sample if scaled else release.rescale.restore(sample)
-        voxels = _voxels(values)
-        header = _header(voxels, manifest, scaled, first=0)
         path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
-        _write(path, bytes(header.binaryblock), voxels)
+        save_image(path, volume_of(sample), release, manifest)
         progress.advance()
 
 
@@ -52,23 +54,43 @@ def write_nifti_masks(
     """Write label maps ``<class>/<number>.nii.gz``: uint8, 1 in the lesion, placed as the image."""
     for entry in manifest.classes:
         (folder / entry.folder).mkdir(parents=True)
+    first = masked_slices(manifest.image.shape).start
     for number, (mask, label) in enumerate(zip(masks, release.labels, strict=True)):
-        voxels = _voxels(mask.astype(np.uint8))
-        first = masked_slices(manifest.image.shape).start
-        header = _header(voxels, manifest, scaled=False, first=first)
-        header.set_intent("label", name="lesion")
-        header["cal_min"], header["cal_max"] = 0, 1
         path = folder / manifest.classes[label].folder / f"{sample_name(number)}.nii.gz"
-        _write(path, bytes(header.binaryblock), voxels)
+        save_labels(path, volume_of(mask.astype(np.uint8)), manifest, first=first)
 
 
-def _write(path: Path, header: bytes, voxels: NDArray[np.generic]) -> None:
+def volume_of(sample: NDArray[Scalar]) -> NDArray[Scalar]:
+    """([1, slice,] row, column) → (column, row, slice); without slices, one."""
+    return sample.reshape(-1, *sample.shape[-2:]).transpose(2, 1, 0)
+
+
+def save_image(path: Path, voxels: NDArray[np.int16], release: Release, manifest: Manifest) -> None:
+    """Write stored values (column, row, slice[, channel]) as an image of that release."""
+    scaled = _fits_single_precision(release)
+    values = voxels if scaled else release.rescale.restore(voxels)
+    header = _header(values, manifest, scaled, first=0)
+    _write(path, header, values)
+
+
+def save_labels(
+    path: Path, voxels: NDArray[np.uint8], manifest: Manifest, first: int = 0, highest: int = 1
+) -> None:
+    """Write labels 0 to ``highest`` (column, row, slice), from slice ``first`` of the sample on."""
+    header = _header(voxels, manifest, scaled=False, first=first)
+    header.set_intent("label", name="lesion")
+    header["cal_min"], header["cal_max"] = 0, highest
+    _write(path, header, voxels)
+
+
+def _write(path: Path, header: Any, voxels: NDArray[np.generic]) -> None:
+    little = voxels.astype(voxels.dtype.newbyteorder("<"), copy=False)
     # No name and no time in the gzip header (RFC 1952 2.3.1).
     with (
         path.open("wb") as handle,
         gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0) as packed,
     ):
-        packed.write(header + _NO_EXTENSION + voxels.tobytes(order="F"))
+        packed.write(bytes(header.binaryblock) + _NO_EXTENSION + little.tobytes(order="F"))
 
 
 def _fits_single_precision(release: Release) -> bool:
@@ -76,10 +98,15 @@ def _fits_single_precision(release: Release) -> bool:
     return all(float(np.float32(number)) == number for number in numbers)
 
 
-def _voxels(sample: NDArray[np.generic]) -> NDArray[np.generic]:
-    """([1, slice,] row, column) → little-endian (column, row, slice)."""
-    voxels = sample.reshape(-1, *sample.shape[-2:]).transpose(2, 1, 0)
-    return voxels.astype(voxels.dtype.newbyteorder("<"))
+def _described(manifest: Manifest) -> bytes:
+    """Notice, release and licence, as far as `_DESCRIP` characters of ASCII go."""
+    start = f"{NOTICE}; {manifest.pixels_digest[:16]}"
+    if not manifest.licence:
+        return start.encode("ascii")
+    whole = f"{start}; {manifest.licence}"
+    if len(whole) > _DESCRIP or not whole.isascii():
+        whole = f"{start}; licence: {MANIFEST}"
+    return whole.encode("ascii")
 
 
 def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool, first: int) -> Any:
@@ -100,7 +127,6 @@ def _header(voxels: NDArray[np.generic], manifest: Manifest, scaled: bool, first
     slope, intercept = (image.slope, image.intercept) if scaled else (1.0, 0.0)
     header.set_slope_inter(slope, intercept)
     header["cal_min"], header["cal_max"] = image.window
-    release = manifest.pixels_digest[:16]
-    header["descrip"] = f"{NOTICE}; medaug {manifest.medaug}; {release}"[:79].encode("ascii")
+    header["descrip"] = _described(manifest)
     header["vox_offset"] = header.sizeof_hdr + len(_NO_EXTENSION)
     return header

@@ -14,12 +14,21 @@ from numpy.typing import NDArray
 
 from medaug.domain import Release, ReleaseDecision, Rescale, Unit
 from medaug.errors import Fault, ReaderError
-from medaug.export.arrays import NPZ, read_npz
-from medaug.export.manifest import Manifest, read_manifest
+from medaug.export.arrays import NPZ, npz_marks, read_npz
+from medaug.export.hdf5 import HDF5, hdf5_marks, read_hdf5
+from medaug.export.manifest import MANIFEST, Manifest, read_manifest
+
+WHOLE = {"hdf5": (HDF5, read_hdf5, hdf5_marks), "npz": (NPZ, read_npz, npz_marks)}
+"""File of each format that holds all of a release, and what reads its arrays and its marks.
+
+Every release has one of them. The one that is mapped comes first.
+"""
 
 
 def load_release(folder: Path) -> Release:
     """The release that `write_release` wrote to ``folder``; figures of checks are rounded.
+
+    Its pixels and masks are mapped from the HDF5 file where there is one, and do not fill memory.
 
     Raises:
         ReaderError: if a file is missing or damaged.
@@ -29,9 +38,19 @@ def load_release(folder: Path) -> Release:
     return assemble(folder, read_manifest(folder))
 
 
-def assemble(folder: Path, manifest: Manifest) -> Release:
-    """The release from its manifest and the NPZ in ``folder``; errors as in `load_release`."""
-    arrays = read_npz(folder / NPZ)
+def assemble(folder: Path, manifest: Manifest, kind: str = "") -> Release:
+    """The release from its manifest and a file of `WHOLE`; errors as in `load_release`.
+
+    Args:
+        folder: of the release.
+        manifest: of the release.
+        kind: format to read; the first of `WHOLE` that the release has if not given.
+    """
+    kinds = [each for each in WHOLE if each in manifest.formats]
+    if not kinds:
+        raise ReaderError(Fault(MANIFEST, f"formats are {manifest.formats}", "npz or hdf5"))
+    name, read, _ = WHOLE[kind or kinds[0]]
+    arrays = read(folder / name)
     decision = ReleaseDecision(
         policy=manifest.policy,
         pixels_digest=manifest.pixels_digest,
@@ -55,7 +74,7 @@ def assemble(folder: Path, manifest: Manifest) -> Release:
             generator_digest=manifest.generator_digest,
         )
     except (TypeError, ValueError) as error:
-        raise ReaderError(Fault(NPZ, str(error), "arrays that medaug wrote")) from error
+        raise ReaderError(Fault(name, str(error), "arrays that medaug wrote")) from error
 
 
 def _masks(arrays: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
@@ -64,4 +83,4 @@ def _masks(arrays: dict[str, NDArray[Any]]) -> NDArray[np.bool_] | None:
         return None
     if masks.dtype != np.uint8 or (masks.size and masks.max() > 1):
         raise ValueError("masks are uint8, 0 and 1")
-    return masks.astype(bool)
+    return masks.view(np.bool_)

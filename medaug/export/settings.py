@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import re
+from pathlib import Path
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from medaug.forbidden import forbidden_words
 
-Format = Literal["npz", "png", "nifti", "dicom"]
+Format = Literal["npz", "png", "nifti", "dicom", "hdf5", "shards", "msd", "nnunet"]
 FORMATS: tuple[Format, ...] = ("npz", "png", "nifti", "dicom")
+"""What is written where nothing is said."""
+SEGMENTATION: tuple[Format, ...] = ("msd", "nnunet")
+"""What needs a mask with every sample."""
 
 
 class Finding(BaseModel):
@@ -22,12 +27,43 @@ class Finding(BaseModel):
     meaning: str = Field(min_length=1, max_length=64, description="the code in words")
 
 
+class Mammogram(BaseModel):
+    """What DICOM wants to know of every mammogram (PS3.3 C.8.11.7 and C.7.6.1.1.1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    view: Finding = Field(description="a code of DICOM PS3.16 CID 4014")
+    laterality: Literal["R", "L", "B"]
+    orientation: tuple[str, str] = Field(
+        description="where rows and columns run to, such as P and L: A, P, H, F, L and R"
+    )
+
+    @field_validator("orientation")
+    @classmethod
+    def _directions(cls, value: tuple[str, str]) -> tuple[str, str]:
+        if not all(re.fullmatch("[APHFLR]{1,3}", way) for way in value):
+            raise ValueError("one to three letters of A, P, H, F, L and R for each of the two")
+        return value
+
+
 BUILT_IN_FINDINGS: dict[str, Finding] = {
     "cyst": Finding(value="367643001", scheme="SCT", meaning="Cyst"),
     "metastasis": Finding(value="128462008", scheme="SCT", meaning="Metastasis"),
     "haemangioma": Finding(value="400210000", scheme="SCT", meaning="Hemangioma"),
+    "hemangioma": Finding(value="400210000", scheme="SCT", meaning="Hemangioma"),
+    "mass": Finding(value="4147007", scheme="SCT", meaning="Mass"),
+    "nodule": Finding(value="27925004", scheme="SCT", meaning="Nodule"),
+    "lesion": Finding(value="52988006", scheme="SCT", meaning="Lesion"),
+    "tumour": Finding(value="108369006", scheme="SCT", meaning="Neoplasm"),
+    "tumor": Finding(value="108369006", scheme="SCT", meaning="Neoplasm"),
+    "abscess": Finding(value="44132006", scheme="SCT", meaning="Abscess"),
+    "adenoma": Finding(value="1187375007", scheme="SCT", meaning="Adenoma"),
+    "fibroadenoma": Finding(value="254845004", scheme="SCT", meaning="Fibroadenoma"),
+    "haematoma": Finding(value="35566002", scheme="SCT", meaning="Hematoma"),
+    "hematoma": Finding(value="35566002", scheme="SCT", meaning="Hematoma"),
 }
-"""SNOMED CT codes as DICOM PS3.16 lists them (CID 7159 and 6335; 645; 6030 and 6031)."""
+"""SNOMED CT codes as DICOM PS3.16 lists them (CID 7159 and 6335; metastasis 645; the haemangioma,
+adenoma, fibroadenoma and haematoma 6030 and 6031)."""
 
 
 class ExportSettings(BaseModel):
@@ -36,7 +72,18 @@ class ExportSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     formats: tuple[Format, ...] = Field(
-        FORMATS, description="npz is always among them: verify and the evaluation read it"
+        FORMATS,
+        description="npz or hdf5 is always among them: verify and the evaluation read it. hdf5 is "
+        "for what memory does not hold, shards (tar, as WebDataset reads them) for training, msd "
+        "and nnunet for segmentation, where the generator draws masks",
+    )
+    sop: Literal["secondary-capture", "modality"] = Field(
+        "secondary-capture",
+        description="what DICOM images are: Secondary Capture, or the CT, MR or MG image of their "
+        "modality, which an archive (PACS) takes for an acquisition",
+    )
+    mammogram: Mammogram | None = Field(
+        None, description="what a mammogram must state; with sop: modality and no other"
     )
     body_part: str | None = Field(
         None,
@@ -54,15 +101,22 @@ class ExportSettings(BaseModel):
         max_length=500,
     )
     licence: str = Field("", max_length=200, description="such as CC-BY-4.0")
+    made_by: str = Field("", max_length=200, description="who made it, and who paid for it")
+    contact: str = Field("", max_length=200, description="who answers for the release, and where")
+    sign_with: Path | None = Field(
+        None,
+        description="file of a secret key (medaug keygen, or minisign -GW) that signs SHA256SUMS; "
+        "mode 0600",
+    )
 
     @field_validator("formats")
     @classmethod
-    def _npz_once(cls, value: tuple[Format, ...]) -> tuple[Format, ...]:
-        if "npz" not in value or len(set(value)) != len(value):
-            raise ValueError(f"npz and any of {', '.join(FORMATS[1:])}, each once")
+    def _whole_and_once(cls, value: tuple[Format, ...]) -> tuple[Format, ...]:
+        if not {"npz", "hdf5"} & set(value) or len(set(value)) != len(value):
+            raise ValueError(f"npz or hdf5, and any of {', '.join(get_args(Format))}, each once")
         return value
 
-    @field_validator("title", "description", "intended_use", "licence")
+    @field_validator("title", "description", "intended_use", "licence", "made_by", "contact")
     @classmethod
     def _claims_nothing(cls, value: str) -> str:
         if words := forbidden_words(value):

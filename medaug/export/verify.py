@@ -5,7 +5,7 @@ none besides? Papers: does the manifest fit the schema and the gate's own rules,
 decision cover the pixels? Marks: does every DICOM file say that it is synthetic?
 
 The digests protect against damage and against careless change. Whoever rewrites the files and
-the digests together is not found: that takes a signature.
+the digests together is found by the signature alone, with the public key of the institution.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from typing import Any
 
 from medaug.domain import Release, Window
 from medaug.errors import DisclosureError, Fault, ReaderError
+from medaug.export.counts import segmentation_problems
 from medaug.export.datasheet import DATASHEET
-from medaug.export.dicom import missing_marks
+from medaug.export.entries import events_of
 from medaug.export.layout import MASKS, depth_of, masked_slices
 from medaug.export.manifest import MANIFEST, Manifest, describe_image, read_manifest
-from medaug.export.release import assemble
-from medaug.export.sums import SUMS, digests_of, sums_text
+from medaug.export.marks import wrong_marks
+from medaug.export.quick_marks import bears_marks
+from medaug.export.release import WHOLE, assemble
+from medaug.export.shards import shard_problems
+from medaug.export.signing import PublicKey, load_public_key, signature_fault, signer_of
+from medaug.export.sums import SIGNATURE, SUMS, digests_of, entries_of, sums_text
 from medaug.export.words import MODES
 from medaug.forbidden import forbidden_words
 
@@ -49,16 +54,28 @@ class Verification:
         return "\n".join(f"  {name}: {value}" for name, value in self.facts.items())
 
 
-def verify_release(folder: Path) -> Verification:
+def verify_release(folder: Path, signed_by: Path | None = None) -> Verification:
     """Check a release folder.
 
     Where files are damaged, the deeper questions are not asked: they would only repeat it.
 
+    Args:
+        folder: as it was received.
+        signed_by: file with the public key of the institution, got by another way than the release.
+
     Raises:
         ReaderError: if ``folder`` is no folder at all.
+        SettingsError: if ``signed_by`` holds no public key, or without the package cryptography.
     """
+    key = None if signed_by is None else load_public_key(signed_by)
     if not folder.is_dir():
         raise ReaderError(Fault(str(folder), "no such folder", f"a folder with {SUMS}"))
+    _, odd = entries_of(folder)
+    if odd:
+        sentences = (f"{name} is neither a file nor a folder" for name in odd)
+        return Verification(tuple(sentences))
+    if problems := _signature_problems(folder, key):
+        return Verification(tuple(problems))
     digests = digests_of(folder)
     if problems := _file_problems(folder, digests):
         return Verification(tuple(problems), {"files": len(digests)})
@@ -72,21 +89,40 @@ def verify_release(folder: Path) -> Verification:
     problems = [
         *_manifest_problems(manifest, release),
         *_word_problems(folder, manifest),
+        *_whole_problems(folder, manifest),
         *_count_problems(manifest, list(digests)),
-        *_mark_problems(folder, list(digests)),
+        *segmentation_problems(manifest, list(digests)),
+        *shard_problems(folder, manifest, list(digests)),
+        *_mark_problems(folder, list(digests), manifest),
     ]
-    return Verification(tuple(problems), _facts(manifest, len(digests)))
+    facts = _facts(manifest, len(digests)) | {"signature": _signature_fact(folder, key)}
+    return Verification(tuple(problems), facts)
+
+
+def _signature_problems(folder: Path, key: PublicKey | None) -> list[str]:
+    """Asked first: a release that somebody rewrote as a whole has nothing else to show."""
+    if not (folder / SIGNATURE).is_file():
+        return [] if key is None else [f"{SIGNATURE} is missing: nobody signed this release"]
+    signature = (folder / SIGNATURE).read_bytes()
+    if key is None:
+        formed = signer_of(signature) is not None
+        return [] if formed else [f"{SIGNATURE} is not a signature as medaug or minisign writes it"]
+    sums = folder / SUMS
+    fault = signature_fault(signature, sums.read_bytes() if sums.is_file() else b"", key)
+    return [] if fault is None else [f"{SIGNATURE} {fault}"]
+
+
+def _signature_fact(folder: Path, key: PublicKey | None) -> str:
+    if key is not None:
+        return f"by the key {key.name}, checked"
+    if not (folder / SIGNATURE).is_file():
+        return "none"
+    claimed = signer_of((folder / SIGNATURE).read_bytes())
+    return f"there is one that names the key {claimed}; not checked: give --signed-by PUBLIC_KEY"
 
 
 def _file_problems(folder: Path, digests: dict[str, str]) -> list[str]:
     """What differs between the folder and its `SUMS`."""
-    odd = [
-        f"{path.relative_to(folder).as_posix()} is neither a file nor a folder"
-        for path in sorted(folder.rglob("*"))
-        if path.is_symlink() or not (path.is_file() or path.is_dir())
-    ]
-    if odd:
-        return odd
     try:
         written = (folder / SUMS).read_bytes()
     except OSError:
@@ -118,12 +154,20 @@ def _manifest_problems(manifest: Manifest, release: Release) -> list[str]:
         "the mode is not the policy's": manifest.mode == policy.mode,
         "patch_level_only is not the policy's": manifest.patch_level_only
         == policy.patch_level_only,
-        "the NPZ holds other classes or counts than the manifest": counted
+        "the arrays have other classes or counts than the manifest": counted
         == {entry.name: entry.samples for entry in manifest.classes},
-        "the manifest gives the pixels another meaning than the NPZ": manifest.image
+        "the manifest gives the pixels another meaning than the arrays": manifest.image
         == describe_image(release, Window(*manifest.image.window), manifest.image.slice_mm),
-        "the manifest and the NPZ differ on whether there are masks": manifest.masks
+        "the manifest and the arrays differ on whether there are masks": manifest.masks
         == (release.masks is not None),
+        "the events are not those of this cost and these checks": manifest.events
+        == events_of(
+            manifest.cost,
+            [check.name for check in manifest.checks],
+            evaluated=manifest.evaluation is not None,
+        ),
+        "with differential privacy no verdict and no digest of data is told": manifest.cost is None
+        or (manifest.evaluation is None and manifest.data_digest is None),
         "more samples than accepted, or more accepted than drawn": all(
             entry.samples <= entry.accepted <= entry.drawn for entry in manifest.classes
         ),
@@ -148,6 +192,22 @@ def _word_problems(folder: Path, manifest: Manifest) -> list[str]:
     return problems
 
 
+def _whole_problems(folder: Path, manifest: Manifest) -> list[str]:
+    """Whether each file that holds all of the release bears the mark, and the same pixels."""
+    problems, told = [], [kind for kind in WHOLE if kind in manifest.formats]
+    for kind in told:
+        name, _, marks = WHOLE[kind]
+        try:
+            problems += [f"{name}: {mark}" for mark in wrong_marks(marks(folder / name), manifest)]
+            if kind != told[0]:  # The first was read already.
+                assemble(folder, manifest, kind)
+        except ReaderError as error:
+            problems += map(str, error.faults)
+        except DisclosureError as error:
+            problems += [f"{name}: {reason}" for reason in error.reasons]
+    return problems
+
+
 def _count_problems(manifest: Manifest, names: list[str]) -> list[str]:
     """Whether every format holds every sample, and its mask."""
     shape = manifest.image.shape
@@ -161,7 +221,7 @@ def _count_problems(manifest: Manifest, names: list[str]) -> list[str]:
         (
             folder,
             _SUFFIX[kind],
-            (1 if kind == "nifti" else drawn) * (manifest.masks and kind in manifest.formats),
+            (drawn if kind == "png" else 1) * (manifest.masks and kind in manifest.formats),
         )
         for kind, folder in MASKS.items()
     ]
@@ -176,9 +236,19 @@ def _count_problems(manifest: Manifest, names: list[str]) -> list[str]:
     return problems
 
 
-def _mark_problems(folder: Path, names: list[str]) -> list[str]:
-    files = [name for name in names if name.endswith(".dcm")]
-    return [f"{name}: {mark}" for name in files for mark in missing_marks(folder / name)]
+def _mark_problems(folder: Path, names: list[str], manifest: Manifest) -> list[str]:
+    swift = manifest.sop == "secondary-capture"
+    files = [folder / name for name in names if name.endswith(".dcm")]
+    files = [file for file in files if not (swift and bears_marks(file))]
+    if not files:
+        return []
+    from medaug.export.dicom import missing_marks  # slow to load
+    from medaug.export.dicom_kinds import sop_class
+
+    sop = sop_class(manifest.sop, manifest.image.modality)
+    return [
+        f"{file.relative_to(folder)}: {mark}" for file in files for mark in missing_marks(file, sop)
+    ]
 
 
 def _facts(manifest: Manifest, files: int) -> dict[str, Any]:
@@ -194,4 +264,5 @@ def _facts(manifest: Manifest, files: int) -> dict[str, Any]:
         "patch_level_only": manifest.patch_level_only,
         "checks": [result.name for result in manifest.checks],
         "intended_use": manifest.intended_use,
+        "verdict": None if manifest.evaluation is None else manifest.evaluation.sentence,
     }

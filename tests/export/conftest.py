@@ -36,6 +36,7 @@ def hand_made_release(
     seed: int = 0,
     masks: bool = False,
     slices: int = 0,
+    modality: str = "",
 ) -> Release:
     """Blobs with noise; sides differ in number, so that a transposition shows.
 
@@ -60,7 +61,7 @@ def hand_made_release(
         classes=classes,
         rescale=rescale,
         unit=unit,
-        modality=MODALITIES[unit],
+        modality=modality or MODALITIES[unit],
         mm_per_pixel=mm_per_pixel,
         seeds=np.arange(len(labels)),
         masks=outlines if masks else None,

@@ -178,17 +178,18 @@ def masks_of_nifti(folder: Path) -> dict[int, NDArray[np.uint8]]:
 
 
 def masks_of_dicom(folder: Path) -> dict[int, NDArray[np.uint8]]:
-    found: dict[int, list[NDArray[np.uint8]]] = {}
-    for path in sorted((folder / "dicom").rglob("*.dcm")):
-        dataset = pydicom.dcmread(path)
-        if (0x6000, 0x3000) not in dataset:
-            continue
-        mask = dataset.overlay_array(0x6000)
-        assert dataset[0x6000, 0x0040].value == "R"
-        assert dataset[0x6000, 0x1301].value == mask.sum()
-        sample = path.stem if len(path.stem) == 6 else path.parent.name
-        found.setdefault(int(sample), []).append(mask)
-    return {number: np.stack(slices) for number, slices in found.items()}
+    """By highdicom, frame by frame as the images that they refer to lie in the folder."""
+    found = {}
+    for path in (folder / "dicom-masks").rglob("*.dcm"):
+        segmentation = highdicom.seg.segread(path)
+        here = folder / "dicom" / path.relative_to(folder / "dicom-masks")
+        images = sorted(here.with_suffix("").iterdir()) if not here.exists() else [here]
+        uids = [str(pydicom.dcmread(image).SOPInstanceUID) for image in images]
+        drawn = {uid for _, _, uid in segmentation.get_source_image_uids()}
+        masks = segmentation.get_pixels_by_source_instance([uid for uid in uids if uid in drawn])
+        assert drawn <= set(uids)
+        found[int(path.stem)] = masks[..., 0]
+    return found
 
 
 MASK_READERS = [masks_of_numpy, masks_of_png, masks_of_nifti, masks_of_dicom]
@@ -196,7 +197,7 @@ MASK_READERS = [masks_of_numpy, masks_of_png, masks_of_nifti, masks_of_dicom]
 
 @pytest.fixture(scope="module", params=[(1, 0), (3, 0), (1, 6)], ids=["2-D", "2.5-D", "3-D"])
 def with_masks(request, make_release, windows, tmp_path_factory) -> tuple[Release, Path]:
-    # 19 x 15 pixels: the bits of a DICOM overlay then fill no whole byte.
+    # 19 x 15 pixels: the bits of a frame of a Segmentation then fill no whole byte.
     channels, slices = request.param
     release = make_release(
         masks=True, channels=channels, slices=slices, size=(19, 15), extremes=False
@@ -223,11 +224,12 @@ class TestMasks:
     def test_of_adjacent_slices_only_the_middle_one_has_a_mask(self, with_masks) -> None:
         release, folder = with_masks
         if release.pixels.shape[1] == 3:
-            marked = {
-                path.name: (0x6000, 0x3000) in pydicom.dcmread(path)
-                for path in (folder / "dicom").rglob("*.dcm")
-            }
-            assert marked == {"000.dcm": False, "001.dcm": True, "002.dcm": False}
+            for path in (folder / "dicom-masks").rglob("*.dcm"):
+                (reference,) = pydicom.dcmread(path).ReferencedSeriesSequence
+                (instance,) = reference.ReferencedInstanceSequence
+                middle = folder / "dicom" / path.parent.name / path.stem / "001.dcm"
+                uid = pydicom.dcmread(middle).SOPInstanceUID
+                assert instance.ReferencedSOPInstanceUID == uid
             assert {path.stem[6:] for path in (folder / "png-masks").rglob("*.png")} == {"_s01"}
 
     def test_names_are_those_of_the_images(self, make_release, windows, tmp_path) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from medaug.forbidden import forbidden_words
 from medaug.privacy.accounting import cost_of, rounds_for
 
 WINDOW = Window(-100, 200)
+PAGES = Path(__file__).parents[2] / "docs"
 
 # Of the design's list of claims that nothing here supports; kept apart from the code's own.
 NEVER = [
@@ -212,12 +214,12 @@ class TestDatasheet:
         text = " ".join(datasheet(other).split())
         assert "each with a lesion mask" in text
         assert "`png-masks/` (255 in the lesion)" in text
-        assert "overlay plane of type ROI (group 6000) in each image, not a Segmentation" in text
+        assert "in DICOM, a Segmentation for each sample in `dicom-masks/`" in text
         without = datasheet(manifest)
         assert "none with a mask" in without
         assert "png-masks" not in without
         npz = describe(make_release(masks=True), ExportSettings(formats=("npz",)), "a", WINDOW)
-        assert "overlay" not in datasheet(npz)
+        assert "Segmentation" not in datasheet(npz)
 
     def test_unknown_spacing_and_other_formats(self, make_release) -> None:
         release = make_release(mm_per_pixel=0.0)
@@ -242,7 +244,9 @@ class TestWords:
         assert not forbidden_words(text)
 
     def test_the_papers_hold_none(self, manifest) -> None:
-        for text in (datasheet(manifest), manifest.model_dump_json(), SCHEMA.read_text()):
+        template, page = SCHEMA.with_name("datasheet.md.j2"), PAGES / "release.md"
+        written = [each.read_text(encoding="utf-8") for each in (SCHEMA, template, page)]
+        for text in (datasheet(manifest), manifest.model_dump_json(), *written):
             for word in NEVER:
                 assert not re.search(rf"\b{word}\b", text, re.IGNORECASE), word
 
