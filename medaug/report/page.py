@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, UndefinedError
 
-from medaug.atomic import replacing
+from medaug.atomic import replacing, write_json
 from medaug.errors import Fault, RunFolderError
 from medaug.report import numbers
 from medaug.report.charts import arm_axis, difference_axis, training_of
+from medaug.report.document import document_of
 from medaug.report.doses import dose_charts
 from medaug.report.internal import write_internal
 from medaug.report.likeness import TOLD_APART, WORDS, tables_of, words_for
@@ -59,7 +60,9 @@ ARMS = {
 
 
 def write_report(run: Path) -> Path:
-    """Write ``run/report.html`` from what the run folder holds, and ``INTERNAL.html`` beside it.
+    """Write ``run/report.html`` from what the run folder holds, and others beside it.
+
+    They are ``report.json``, the same as data, and ``INTERNAL.html``.
 
     Args:
         run: a run folder, finished, refused or stopped half-way.
@@ -71,8 +74,9 @@ def write_report(run: Path) -> Path:
         RunFolderError: if the folder holds no run, or a file in it is damaged.
     """
     path = run / "report.html"
-    html = _render(run)
+    html, document = _render(run)
     write_internal(run)
+    write_json(run / "report.json", document)
     with replacing(path) as temporary:
         temporary.write_text(html, encoding="utf-8", newline="\n")
     return path
@@ -102,9 +106,12 @@ def _environment() -> Environment:
     return environment
 
 
-def _render(run: Path) -> str:
+def _render(run: Path) -> tuple[str, dict[str, Any]]:
+    """The page, and the same as data."""
     try:
-        return _environment().get_template("report.html.j2").render(_content(run))
+        content = _content(run)
+        html = _environment().get_template("report.html.j2").render(content)
+        return html, document_of(content, read_json(run / "release" / "release.json"))
     except (UndefinedError, KeyError) as error:
         raise RunFolderError(
             Fault(

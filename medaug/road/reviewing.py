@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from medaug.generators.refined import RefinedGenerator
     from medaug.generators.trained import TrainedGenerator
     from medaug.privacy.audit import AuditResult
+    from medaug.privacy.comparing import Elsewhere
     from medaug.privacy.ledger import Booking, Earlier, Ledger
     from medaug.privacy.verdict import Finding, Review
     from medaug.privacy.voted import VotedGenerator
@@ -40,11 +42,13 @@ class Recorded:
     Attributes:
         outcome: of the review.
         anchor: number and hash of the release's entry; None where nothing is released.
+        day: when that entry was written (UTC), which is the day of release; None likewise.
         history: the ledger's entries about these patients, for people.
     """
 
     outcome: Review
     anchor: tuple[int, str] | None
+    day: date | None
     history: list[dict[str, Any]]
 
 
@@ -56,6 +60,7 @@ def review_and_record(
     folder: Path,
     progress: Progress,
     beside: Sequence[Finding] = (),
+    workers: Elsewhere | None = None,
 ) -> Recorded:
     """Reserve, review, and commit or abort.
 
@@ -68,6 +73,7 @@ def review_and_record(
         folder: of the generator.
         progress: who is told.
         beside: findings about the generator that were made before; see `gate.review`.
+        workers: do the copy check; see `gate.review`.
 
     Raises:
         DisclosureError: if the ledger does not verify or forbids the run.
@@ -85,7 +91,15 @@ def review_and_record(
         booking, cap = _booking(config, generator, patches, parts), None
         # The settings let votes stand with differential privacy alone.
         trained = cast("TrainedGenerator | RefinedGenerator", generator)
-        look = partial(_held_against, config, trained, parts, progress=progress, beside=beside)
+        look = partial(
+            _held_against,
+            config,
+            trained,
+            parts,
+            progress=progress,
+            beside=beside,
+            workers=workers,
+        )
     else:
         booking, cap = private.booking(config, generator, folder), private.cap(config)
 
@@ -100,7 +114,8 @@ def review_and_record(
         ledger.abort(booking.run, [type(error).__name__])
         raise
     anchor = _record(ledger, booking, outcome, config.name)
-    return Recorded(outcome, anchor, ledger.history(booking.patients))
+    day = None if anchor is None else _day(ledger, anchor[0])
+    return Recorded(outcome, anchor, day, ledger.history(booking.patients))
 
 
 def foresee_refusal(config: PipelineConfig, patches: PatchSet) -> None:
@@ -168,6 +183,7 @@ def _held_against(
     *,
     progress: Progress,
     beside: Sequence[Finding],
+    workers: Elsewhere | None,
 ) -> Review:
     """Hold the samples against training data and what has left before; audit the survivors."""
     from medaug.privacy.audit import audit
@@ -202,6 +218,7 @@ def _held_against(
         audit=audited if config.privacy.audited else None,
         canaries=planted,
         beside=beside,
+        workers=workers,
     )
 
 
@@ -219,3 +236,9 @@ def _record(ledger: Ledger, booking: Booking, outcome: Review, name: str) -> tup
     pictures = pictures_of(release.images)
     place = ledger.commit(booking.run, release.digest, release.per_class(), pictures, name)
     return place.entry, place.head
+
+
+def _day(ledger: Ledger, number: int) -> date:
+    """Of the ledger and not of the clock: a release that is written again keeps its day."""
+    (at,) = [entry.body["at"] for entry in ledger.entries() if entry.seq == number]
+    return date.fromisoformat(at[:10])

@@ -20,7 +20,7 @@ from medaug.report.sheets import sample_name, sheet_name, write_sheet
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from documents import likeness, settings
+from documents import ARMS, PAIRS, by_formula, likeness, settings
 
 LABELS = {
     "liver": ("cyst", "haemangioma", "metastasis"),
@@ -35,13 +35,6 @@ LABELS = {
 }
 """The classes of each study; of "breast" the patients are not known."""
 
-ARMS = ("real", "real+classical", "real+gan", "real+classical+gan", "gan")
-PAIRS = (
-    ("real+classical+gan", "real+classical"),
-    ("real+classical", "real"),
-    ("real+gan", "real"),
-    ("gan", "real"),
-)
 WINDOW = Window(-100, 200)
 STATES = ("cut", "training", "trained", "refused", "released", "complete")
 
@@ -361,6 +354,8 @@ class FakeRun:
                     for row, label in enumerate(self.labels)
                 },
                 "per_seed": [base[arm] - 0.01, base[arm], base[arm] + 0.01],
+                "brier": self._interval(0.31 + 0.02 * at, 0.05),
+                "calibration_error": self._interval(0.083, 0.02),
             }
             for at, classifier in enumerate(classifiers)
             for arm in ARMS
@@ -381,6 +376,7 @@ class FakeRun:
                 "p_holm": 0.0004 if arm == "gan" else 0.032 if arm == "real+classical" else 1.0,
                 "smallest_difference": 0.041,
                 "verdict": {"gan": "hurts", "real+classical": "helps"}.get(arm, "no evidence"),
+                "delong": by_formula(self.labels),
             }
             for classifier in classifiers
             for arm, baseline in PAIRS

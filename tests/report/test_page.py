@@ -90,8 +90,9 @@ class TestEveryPage:
             assert not [cell for cell in root.find("th") if cell.text == "patients"]
 
 
-def test_every_score_is_the_one_of_the_evaluation(build_run: BuildRun) -> None:
-    run = build_run("complete", "lung")
+@pytest.mark.parametrize("study", ["lung", "breast"])
+def test_every_score_is_the_one_of_the_evaluation(build_run: BuildRun, study: str) -> None:
+    run = build_run("complete", study)
     root, evaluation = report(run).root, read(run, "evaluation.json")
     rows = [row for row in root.find("tr") if "data-arm" in row.attributes]
     expected: dict[tuple[str | None, ...], list[tuple[float, str]]] = {}
@@ -102,7 +103,7 @@ def test_every_score_is_the_one_of_the_evaluation(build_run: BuildRun) -> None:
 
     for arm in evaluation["arms"]:
         where = (arm["classifier"], arm["arm"])
-        for metric in ("auc", "balanced_accuracy"):
+        for metric in ("auc", "balanced_accuracy", "brier", "calibration_error"):
             expect((*where, None, None, metric), arm[metric], 3, "")
         for label, scores in arm["per_class"].items():
             for metric, score in scores.items():
@@ -113,6 +114,9 @@ def test_every_score_is_the_one_of_the_evaluation(build_run: BuildRun) -> None:
         p, smallest = each["p_holm"], each["smallest_difference"]
         expected[*where, "p_holm"] = [(p, "< 0.001" if p < 0.001 else rounded(p, 3))]
         expected[*where, "smallest_difference"] = [(smallest, rounded(smallest, 3))]
+        if formula := each["delong"]:
+            expect((*where, "delong"), formula, 3, "+")
+            expected[*where, "delong p"] = [(formula["p"], rounded(formula["p"], 3))]
 
     names = ("data-classifier", "data-arm", "data-class", "data-baseline")
     shown = {
