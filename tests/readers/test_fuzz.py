@@ -252,6 +252,15 @@ def test_damaged_files_end_in_voxels_or_in_a_reason(real_data) -> None:
 
 
 @pytest.mark.slow
+def test_three_thousand_mutations(real_data) -> None:
+    """Every study, and a tenth of the pictures."""
+    volumes, pictures = studies(real_data)
+    assert faults_of(pictures[::10], 1) == []
+    assert faults_of(volumes, 2000) == []
+
+
+@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_twenty_thousand_mutations(real_data) -> None:
     volumes, pictures = studies(real_data)

@@ -37,8 +37,11 @@ class TestOneThread:
         assert not noted
 
     def test_a_warning_about_the_code_is_passed_on(self):
-        with pytest.warns(DeprecationWarning, match="old"), withheld():
+        noted = Counter()
+        with pytest.warns(DeprecationWarning, match="old") as told, withheld(noted, "odd"):
             warnings.warn("old", DeprecationWarning, stacklevel=1)
+        assert len(told) == 1
+        assert not noted
 
     def test_outside_all_is_as_before(self, caplog):
         filters = list(warnings.filters)

@@ -18,6 +18,7 @@ from typing import Any
 
 import requests
 from dicomweb_client.web import DICOMwebClient
+from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
@@ -57,6 +58,7 @@ _ANSWERS = {
     429: "the server is busy",
     503: "the server is busy",
 }
+_FOR_ONE = "asked for an instance"
 _LOGIN = "set MEDAUG_PACS_USER and MEDAUG_PACS_PASSWORD, or MEDAUG_PACS_TOKEN"
 _ACTIONS = {
     401: _LOGIN,
@@ -103,12 +105,30 @@ class DicomWeb:
         why = ""
         for instance in instances:
             try:
-                content = self._asked(partial(self._content, series, instance), one=True)
+                content = self._asked(partial(self._content, series, instance), _FOR_ONE)
             except _UndeliveredError as reason:
                 why = str(reason)
             else:
                 why = keep(instance.uid, content) or why
         return why
+
+    def store(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Send instances (STOW-RS, PS3.18 10.5); why those that were not taken were not."""
+        instances = {path: dcmread(path) for path in files}
+        ask = partial(self._client.store_instances, [*instances.values()])
+        try:
+            answer = self._asked(ask, "asked to store instances")
+        except _UndeliveredError as reason:
+            return dict.fromkeys(files, str(reason))
+        failed = {
+            str(one.get("ReferencedSOPInstanceUID", "")): int(one.get("FailureReason", 0))
+            for one in answer.get("FailedSOPSequence", ())
+        }
+        return {
+            path: f"the server refused it (failure reason 0x{failed[uid]:04X})"
+            for path, one in instances.items()
+            if (uid := str(one.SOPInstanceUID)) in failed
+        }
 
     def _question(self, level: Level, keys: dict[str, str]) -> Callable[..., Any]:
         search: Any
@@ -134,12 +154,13 @@ class DicomWeb:
         dataset.save_as(file)
         return file.getvalue()
 
-    def _asked(self, ask: Callable[[], Any], one: bool = False) -> Any:
+    def _asked(self, ask: Callable[[], Any], one: str = "") -> Any:
         """The answer; refusals and faults of the network become a `ReaderError`.
 
         Args:
             ask: sends a request.
-            one: it asks for one instance, so that a refusal need not concern the others.
+            one: what it asks for, where that is one of many, so that a refusal need not concern
+                the others.
 
         Raises:
             _UndeliveredError: such a refusal of one instance, or an instance that is not DICOM.
@@ -150,7 +171,7 @@ class DicomWeb:
             status = int(getattr(error.response, "status_code", 0))
             came = f"the server answered HTTP {status}"
             if one and status not in _FINAL:
-                raise _UndeliveredError(f"asked for an instance, {came}") from None
+                raise _UndeliveredError(f"{one}, {came}") from None
             if status in _ANSWERS:
                 came += f": {_ANSWERS[status]}"
             action = _ACTIONS.get(status, "ask the administrator of the archive")

@@ -12,9 +12,11 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from pydicom import Dataset, uid
 from pydicom.config import disable_value_validation
+from pydicom.filereader import read_file_meta_info
 from pynetdicom import (
     AE,
     AllStoragePresentationContexts,
@@ -66,6 +68,7 @@ _SYNTAXES: list[str | uid.UID] = [
 _MOST_KINDS = 127 // len(_SYNTAXES)
 
 _SUCCESS, _STORED_BADLY, _NOT_WANTED, _NO_ROOM = 0x0000, 0xC000, 0xA900, 0xA700
+_WARNING = 0xB  # first digit (PS3.4 B.2.3): stored, though with a change
 _PENDING = (0xFF00, 0xFF01)
 _UNKNOWN_DESTINATION = 0xA801
 _NOT_RECOGNISED = {
@@ -147,6 +150,27 @@ class Dimse:
                 f"machine and port under the title {self._wanted.calling}?"
             )
         return why.removeprefix("; ")
+
+    def store(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Send instances (C-STORE, PS3.4 B); why those that were not taken were not."""
+        kinds = {path: read_file_meta_info(path).MediaStorageSOPClassUID for path in files}
+        contexts = [build_context(kind, _PLAIN) for kind in sorted(set(kinds.values()))]
+        refused: dict[Path, str] = {}
+        with self._associated(None, contexts) as association:
+            taken = {one.abstract_syntax for one in association.accepted_contexts}
+            for path, kind in kinds.items():
+                if kind not in taken:
+                    refused[path] = f"the archive does not take {kind.name}"
+                elif not association.is_established:
+                    refused[path] = "the connection broke off before"
+                else:
+                    status = association.send_c_store(path)
+                    code = int(status.Status) if "Status" in status else None
+                    if code is None:
+                        refused[path] = "the archive broke off, or gave no answer within timeout="
+                    elif code != _SUCCESS and code >> 12 != _WARNING:
+                        refused[path] = f"the archive refused it (C-STORE status 0x{code:04X})"
+        return refused
 
     def _get(self, question: Dataset, instances: Sequence[Instance]) -> int:
         kinds = sorted({instance.kind for instance in instances})
@@ -236,9 +260,9 @@ class Dimse:
 
     @contextmanager
     def _associated(
-        self, service: str, contexts: list[PresentationContext], stored: Sequence[str] = ()
+        self, service: str | None, contexts: list[PresentationContext], stored: Sequence[str] = ()
     ) -> Iterator[Association]:
-        """An association that offers ``service``; ``stored``: kinds we take over it."""
+        """An association that offers ``service``, if any; ``stored``: kinds we take over it."""
         association = self._ae.associate(
             self._wanted.host,
             self._wanted.port,
@@ -250,7 +274,8 @@ class Dimse:
         if not association.is_established:
             raise self._unassociated(association)
         try:
-            if not any(one.abstract_syntax == service for one in association.accepted_contexts):
+            offered = {one.abstract_syntax for one in association.accepted_contexts}
+            if service is not None and service not in offered:
                 raise self._fault(
                     f"the archive does not offer {uid.UID(service).name}",
                     "use another retrieve=, or ask its administrator to permit it",
@@ -259,7 +284,8 @@ class Dimse:
         except BaseException:
             association.abort()
             raise
-        association.release()
+        if association.is_established:
+            association.release()
 
     def _unassociated(self, association: Association) -> ReaderError:
         answer = association.acceptor.primitive

@@ -35,7 +35,7 @@ from medaug.readers.pacs.address import (
     parse,
 )
 
-__all__ = ["fetch", "fetched", "is_address"]
+__all__ = ["connected", "fetch", "fetched", "is_address"]
 
 Level = Literal["STUDY", "SERIES", "IMAGE"]
 Keep = Callable[[str, bytes], str]
@@ -70,6 +70,9 @@ class Archive(Protocol):
     ) -> str:
         """Bring instances, and say why some may be missing; ``whole``: it is all of the series."""
 
+    def store(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Send instances, and say why those that were not taken were not."""
+
 
 def fetch(address: str, folder: Path, progress: Progress | None = None) -> None:
     """Bring the instances that ``address`` asks for into ``folder``, made if it is not there.
@@ -83,7 +86,7 @@ def fetch(address: str, folder: Path, progress: Progress | None = None) -> None:
     progress = progress or Silent()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     remove_partials(folder)
-    with withheld(), _connected(wanted) as archive:
+    with withheld(), connected(wanted) as archive:
         everything = _find_series(archive, wanted, progress)
         progress.start("Fetching instances", sum(series.instances or 1 for series in everything))
         lost = 0
@@ -111,7 +114,8 @@ def fetched(address: str, progress: Progress | None = None) -> Iterator[Path]:
         yield folder
 
 
-def _connected(wanted: Address) -> AbstractContextManager[Archive]:
+def connected(wanted: Address) -> AbstractContextManager[Archive]:
+    """The archive of an address, as long as it is needed."""
     try:
         if wanted.web:
             from medaug.readers.pacs.dicomweb import open_dicomweb
