@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-ci test-all lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/medaug demo
@@ -13,6 +13,9 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no
 
 test: $(VENV)/ready
 	$(PYTEST)
+
+test-ci: $(VENV)/ready
+	$(PYTEST) -m "not long"
 
 test-all: $(VENV)/ready
 	$(PYTEST) -m "slow or not slow"

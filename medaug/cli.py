@@ -21,9 +21,10 @@ from typing import Annotated, Any
 import typer
 
 from medaug.bench import bench
+from medaug.commands import share, study_app
 from medaug.errors import DisclosureError, Fault, InputError, MedaugError, SettingsError
 from medaug.faults import told
-from medaug.officer import ledger_app, scan
+from medaug.officer import keygen, ledger_app, scan, send, sign
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -36,6 +37,8 @@ app = typer.Typer(
 app.add_typer(ledger_app, name="ledger")
 
 app.add_typer(bench, name="bench")
+app.add_typer(study_app, name="reader-study")
+app.command()(share)
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")
@@ -56,8 +59,8 @@ Dask = Annotated[
     typer.Option(
         "--dask",
         metavar="ADDRESS",
-        help="Read the studies on Dask workers: local, local:N, or a scheduler's address. "
-        "The result is the same.",
+        help="Read the studies and compare candidates on Dask workers: local, local:N, or a "
+        "scheduler's address. The result is the same.",
     ),
 ]
 Devices = Annotated[
@@ -203,20 +206,6 @@ def extract(
     typer.echo(out)
 
 
-def _station(name: str, help_text: str) -> None:
-    def command(
-        pipeline: Pipeline,
-        out: Out,
-        data: Data = None,
-        settings: Settings = None,
-        redo: Redo = False,
-    ) -> None:
-        _run_until(name, pipeline, out, data, settings, redo)
-        typer.echo(out)
-
-    app.command(name, help=help_text)(command)
-
-
 @app.command()
 def train(
     pipeline: Pipeline,
@@ -232,7 +221,18 @@ def train(
     typer.echo(out)
 
 
-_station("release", "Pass candidates through the gate; write what may leave.")
+@app.command()
+def release(
+    pipeline: Pipeline,
+    out: Out,
+    data: Data = None,
+    settings: Settings = None,
+    redo: Redo = False,
+    dask: Dask = None,
+) -> None:
+    """Pass candidates through the gate; write what may leave."""
+    _run_until("release", pipeline, out, data, settings, redo, dask)
+    typer.echo(out)
 
 
 @app.command()
@@ -256,26 +256,37 @@ def evaluate(
 @app.command()
 def report(
     out: Annotated[Path, typer.Argument(help="The run folder.")],
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print it to report.pdf too, by an installed browser.")
+    ] = False,
 ) -> None:
-    """Write the report of a run folder again."""
+    """Write the report of a run folder again, as a page and as JSON."""
     from medaug.report.page import write_report
+    from medaug.report.pdf import write_pdf
 
     if not (out / "run.json").is_file():
         raise SettingsError(
             Fault(str(out), "no run.json in it", "a run folder, as 'medaug run' makes it")
         )
-    typer.echo(write_report(out))
+    page = write_report(out)
+    typer.echo(page)
+    if pdf:
+        typer.echo(write_pdf(page))
 
 
 @app.command()
 def verify(
     release: Annotated[Path, typer.Argument(help="A release folder, as it was received.")],
+    signed_by: Annotated[
+        Path | None,
+        typer.Option(help="Public key of the institution: its signature must be there."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check a received release. Needs no torch."""
     from medaug.export.verify import verify_release
 
-    found = verify_release(release)
+    found = verify_release(release, signed_by)
     if as_json:
         typer.echo(json.dumps(found.document(), indent=1))
     elif found.ok:
@@ -284,7 +295,8 @@ def verify(
         raise InputError(*(Fault(str(release), problem) for problem in found.problems))
 
 
-app.command()(scan)
+for command in (scan, keygen, sign, send):
+    app.command()(command)
 
 
 def _run_until(

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from medaug.errors import Fault, SettingsError
 from medaug.evaluation.settings import EvaluationSettings
-from medaug.export.settings import ExportSettings
+from medaug.export.settings import SEGMENTATION, ExportSettings
 from medaug.generators.beginning import init_digest
 from medaug.generators.settings import (
     FROM_SCRATCH,
@@ -132,6 +132,17 @@ class PipelineConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _layouts_for_segmentation_have_masks(self) -> Self:
+        asked = sorted({*SEGMENTATION} & {*self.export.formats})
+        given = self.generator
+        if asked and isinstance(given, GeneratorSettings) and not given.draws_masks:
+            raise ValueError(
+                f"export.formats: {', '.join(asked)} for patches with masks; "
+                "set generator.outputs: [image, mask]"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _folds_refit_without_noise(self) -> Self:
         if self.evaluation.folds and self.privacy.mode != "empirical":
             raise ValueError(
@@ -146,6 +157,7 @@ class PipelineConfig(BaseModel):
         document: dict[str, Any] = self.model_dump(mode="json", exclude=paths)
         for one in document["evaluation"]["external"]:
             del one["data"]
+        document["export"]["sign_with"] = True if self.export.sign_with is not None else None
         if isinstance(self.generator, GeneratorSettings) and self.generator.init is not None:
             document["generator"]["init"] = init_digest(self.generator.init)
         return document

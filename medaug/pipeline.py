@@ -31,6 +31,7 @@ from medaug.errors import (
     RunFolderError,
     SettingsError,
 )
+from medaug.export.signing import load_secret_key
 from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
 from medaug.readers.settings import SourceSettings
@@ -62,7 +63,8 @@ def run_pipeline(
         last: name of the last station (see `STATIONS`).
         progress: who is told.
         redo: replace results that were made with other settings or files.
-        dask: where the studies are read (see `medaug.workers`); the result is the same.
+        dask: where the studies are read and candidates compared (see `medaug.workers`); the result
+            is the same.
         processes: that train the generator (see `medaug.generators.processes`).
 
     Returns:
@@ -83,6 +85,7 @@ def run_pipeline(
                 f"1 with privacy.mode: {config.privacy.mode}: noise is drawn in one place",
             )
         )
+    _refuse_key(config)
     run = Run(config, folder, progress or Silent(), dask, processes)
     stamps = _stamps(run)
     journal = _open(run)
@@ -121,6 +124,12 @@ def run_pipeline(
         write_report(folder)
         raise
     return write_report(folder)
+
+
+def _refuse_key(config: PipelineConfig) -> None:
+    """A key that cannot sign the release is refused now, not after hours of training."""
+    if config.export.sign_with is not None:
+        load_secret_key(config.export.sign_with)
 
 
 def follow(config: PipelineConfig, folder: Path, processes: Processes) -> None:
@@ -283,10 +292,28 @@ def _foresee_lack(run: Run) -> None:
                 f"bring about {math.ceil(least / fractions[1])} {what} in all",
             )
         )
-    if not patches.patients_known and config.privacy.mode == "empirical":
-        faults += _without_patients(config)
+    if config.privacy.mode == "empirical":
+        faults += _blank_faults(patches)
+        faults += [] if patches.patients_known else _without_patients(config)
     if faults:
         raise CohortError(*faults)
+
+
+def _blank_faults(patches: PatchSet) -> list[Fault]:
+    from medaug.privacy.copies import without_contrast
+
+    rows = without_contrast(patches.images).tolist()
+    if not rows:
+        return []
+    return [
+        Fault(
+            "patches",
+            f"{len(rows)} without any contrast, in patches/patches.h5 row "
+            f"{', '.join(map(str, rows[:5]))}{', …' if len(rows) > 5 else ''}",
+            "pictures",
+            "take them out of the sources: no sample can be compared with a blank picture",
+        )
+    ]
 
 
 def _without_patients(config: PipelineConfig) -> list[Fault]:

@@ -1,6 +1,8 @@
 """Real test data, unpacked once a session, and small synthetic stand-ins shared by all tests."""
 
+import fcntl
 import os
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,9 @@ import numpy as np
 import pytest
 
 from medaug.domain import PatchLocation, PatchSet, PatientKey, Unit
+from medaug.phantom import write_cohort
+
+sys.path.insert(0, str(Path(__file__).parent))  # orthanc is within reach of every test
 
 DATA = Path(os.environ.get("MEDAUG_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
@@ -40,6 +45,21 @@ def real_data(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]
         return unpacked[name]
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """84 patients with a marker in every text of their files; to be read, not to be changed.
+
+    They take most of a minute: all processes of a test run share them.
+    """
+    place = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        place = place.parent
+    with (place / "phantoms.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_cohort(place / "phantoms", patients=84, seed=3, marker="Zyxomma7Petiolat")
+    return place / "phantoms"
 
 
 def patient(number: int) -> PatientKey:

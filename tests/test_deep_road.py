@@ -120,9 +120,9 @@ def road(cohort: Path, place: Path, *changes: str) -> tuple[PipelineConfig, Path
 @pytest.mark.parametrize(
     ("changes", "shape", "apart"),
     [
-        (("patching.spatial_dims=3", "generator.images=800"), (1, 32, 32, 32), 1.0),
+        (("patching.spatial_dims=3", "generator.images=400"), (1, 32, 32, 32), 1.0),
         (
-            ("patching.adjacent=1", "patching.slice_mm=2.5", "generator.images=3000"),
+            ("patching.adjacent=1", "patching.slice_mm=2.5", "generator.images=1500"),
             (3, 32, 32),
             2.5,
         ),
@@ -151,7 +151,7 @@ def test_the_whole_road(
 
 @pytest.mark.slow
 def test_a_class_left_out(cohort: Path, tmp_path: Path) -> None:
-    _, folder = road(cohort, tmp_path, "generator.images=3000", "privacy.per_class={shell: 12}")
+    _, folder = road(cohort, tmp_path, "generator.images=1500", "privacy.per_class={shell: 12}")
     assert load_release(folder / "release").per_class() == {"shell": 12}
     assert verify_release(folder / "release").problems == ()
     evaluation = json.loads((folder / "evaluation.json").read_text())

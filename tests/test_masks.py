@@ -1,6 +1,7 @@
 """The whole road with ``generator.outputs: [image, mask]``, on a phantom cohort."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from medaug.config import load_pipeline
 from medaug.domain import boxes_of
 from medaug.export.release import load_release
 from medaug.export.verify import verify_release
-from medaug.phantom import write_cohort
 from medaug.pipeline import run_pipeline
 from medaug.progress import Silent
 from medaug.road.run import Run
@@ -26,17 +26,18 @@ SHORT = (
     "evaluation.steps=20",
     "evaluation.bootstrap=500",
     "evaluation.seeds=2",
+    "evaluation.classifiers=[resnet-10-narrow]",
+    "evaluation.fidelity.deals=20",
     "evaluation.tasks=[classification, segmentation, detection]",
 )
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run on 84 patients."""
+def run(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run on the shared phantoms."""
     place = tmp_path_factory.mktemp("masks")
-    write_cohort(place / "phantom", patients=84, seed=3)
     settings = [*SHORT, f"site_key={place / 'site.key'}"]
-    config = load_pipeline("phantom", settings, data=place / "phantom")
+    config = load_pipeline("phantom", settings, data=phantoms)
     run_pipeline(config, place / "run")
     return Run(config, place / "run", Silent())
 

@@ -28,11 +28,11 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """100 pictures of 50 patients, each with a benign and a malignant one, below a folder."""
+    """130 pictures of 65 patients, each with a benign and a malignant one, below a folder."""
     root = tmp_path_factory.mktemp("pictures")
     render = mass_renderer(Window(0, 255), (1, 32, 32))
     rng = np.random.default_rng(0)
-    for row in range(100):
+    for row in range(130):
         label = ("benign", "malignant")[row % 2]
         numbers = np.clip(0.3 + 0.2 * (row % 2) + 0.05 * rng.standard_normal(len(PARAMETERS)), 0, 1)
         image = render(label, numbers[None], [row])[0][0, 0]

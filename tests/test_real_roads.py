@@ -5,7 +5,9 @@ The trainings are cut short: what is tested is that the road holds, not how good
 """
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,8 @@ SHORT = (
     "generator.width=16",
     "privacy.per_class=30",
     "evaluation.classifiers=[resnet-10-narrow]",
+    "evaluation.seeds=2",
+    "evaluation.fidelity.deals=20",
     "evaluation.steps=20",
     "evaluation.bootstrap=500",
 )
@@ -94,17 +98,30 @@ def test_ms_lesions_are_read_and_cut(real_data: Real, tmp_path: Path) -> None:
     assert np.mean(bright) > 0.8, "MS lesions are bright on FLAIR"
 
 
-@pytest.mark.slow
-def test_mammography_walks_the_whole_road_by_patient(real_data: Real, tmp_path: Path) -> None:
-    run = walk(
-        "mammography_masses", real_data("cbis_ddsm_mass_patches"), tmp_path, "evaluate", *SHORT
-    )
+def test_mammograms_are_cut_by_patient(real_data: Real, tmp_path: Path) -> None:
+    run = walk("mammography_masses", real_data("cbis_ddsm_mass_patches"), tmp_path, "extract")
     assert len(run.patches) == 1296
     assert len(run.patches.patient_order) == 680
+
+
+@pytest.mark.slow
+def test_mammography_walks_the_whole_road_by_patient(real_data: Real, tmp_path: Path) -> None:
+    """A third of the patients: the gate's work grows with their square."""
+
+    def others(_: str, names: list[str]) -> list[str]:
+        numbers = {name: re.search(r"P_(\d+)_", name) for name in names}
+        return [name for name, found in numbers.items() if found and int(found[1]) % 3]
+
+    third = tmp_path / "third"
+    shutil.copytree(
+        real_data("cbis_ddsm_mass_patches"), third, ignore=others, copy_function=os.link
+    )
+    run = walk("mammography_masses", third, tmp_path, "evaluate", *SHORT)
+    assert 200 < len(run.patches.patient_order) < len(run.patches)
     assert run.release.per_class() == {"benign": 30, "malignant": 30}
     assert verify_release(run.folder / "release").ok
     evaluation = json.loads((run.folder / "evaluation.json").read_text())
-    assert evaluation["test"]["patients"] == len(run.split.test) > 150
+    assert evaluation["test"]["patients"] == len(run.split.test) > 50
     assert evaluation["verdict"]["word"] in {"helps", "no evidence", "hurts"}
     assert "patient-level" not in report_text(run).lower()
 
@@ -113,10 +130,16 @@ def test_mammography_walks_the_whole_road_by_patient(real_data: Real, tmp_path: 
 def test_nodules_without_patients_walk_the_road_and_the_report_says_so(
     real_data: Real, tmp_path: Path
 ) -> None:
-    fewer = "sources.0.table.files=[valdatalabels.txt]"  # the gate would need minutes for all
-    data = real_data("luna_nodule_patches")
+    """Those of the smaller table, and as many other candidates."""
+    data = tmp_path / "nodules"
+    shutil.copytree(real_data("luna_nodule_patches") / "val", data / "val", copy_function=os.link)
+    table = (real_data("luna_nodule_patches") / "valdatalabels.txt").read_text().splitlines()
+    nodules = [row for row in table if row.endswith("1")]
+    rest = [row for row in table if row.endswith("0")]
+    (data / "few.txt").write_text("\n".join([*nodules, *rest[: len(nodules)]]) + "\n")
+    fewer = "sources.0.table.files=[few.txt]"
     run = walk("lung_nodules", data, tmp_path, "evaluate", *SHORT, fewer)
-    assert len(run.patches) == 1297
+    assert len(run.patches) == 2 * 224
     assert not run.patches.patients_known
     assert run.release.decision.policy.patch_level_only
     assert any("patch-level only" in said.lower() for said in run.release.decision.statements)

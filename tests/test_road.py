@@ -6,7 +6,10 @@ text field of its input files.
 
 import base64
 import gzip
+import hashlib
+import io
 import json
+import os
 import shutil
 import signal
 import socket
@@ -18,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 import pytest
 
 from medaug.config import PipelineConfig, load_pipeline
@@ -25,7 +29,6 @@ from medaug.domain import HeldOut
 from medaug.errors import CohortError, DisclosureError, LeakageError, RunFolderError
 from medaug.export.release import load_release
 from medaug.export.verify import verify_release
-from medaug.phantom import write_cohort
 from medaug.pipeline import run_pipeline
 from medaug.privacy.ledger_chain import Anchor
 from medaug.progress import Silent
@@ -36,12 +39,15 @@ from medaug.site import open_ledger
 
 pytestmark = pytest.mark.slow
 
-MARKER = "Zyxomma7Petiolat"
+MARKER = "Zyxomma7Petiolat"  # planted in the shared phantoms
 SHORT = (
     "generator.images=6000",
     "generator.width=16",
     "generator.checkpoint_every=20",
     "privacy.per_class=24",
+    "evaluation.seeds=2",
+    "evaluation.classifiers=[resnet-10-narrow]",
+    "evaluation.fidelity.deals=20",
     "evaluation.steps=20",
     "evaluation.bootstrap=500",
 )
@@ -54,10 +60,8 @@ class Walked:
 
 
 @pytest.fixture(scope="module")
-def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cohort") / "phantom"
-    write_cohort(folder, patients=84, seed=3, marker=MARKER)
-    return folder
+def cohort(phantoms: Path) -> Path:
+    return phantoms
 
 
 def short_road(cohort: Path, key: Path) -> PipelineConfig:
@@ -114,6 +118,14 @@ class TestTheRoad:
         assert [group["label"] for group in fidelity["groups"]] == [None, *run.patches.classes]
         assert fidelity["real"]["patients"] == len(run.split.tuning | run.split.test)
         assert not run.split.test & run.generator.record.patients
+
+    def test_the_release_says_the_verdict_and_which_patches_were_used(self, walked: Walked) -> None:
+        paper = json.loads((walked.folder / "release" / "release.json").read_text())
+        evaluation = json.loads((walked.folder / "evaluation.json").read_text())
+        assert paper["evaluation"]["sentence"] == evaluation["verdict"]["sentence"]
+        assert "evaluation" in [event["by"] for event in paper["events"]]
+        run = Run(walked.config, walked.folder, Silent())
+        assert paper["data_digest"] == run.split.part(run.patches, "training").digest
 
     def test_a_test_set_that_the_generator_saw_does_not_exist(self, walked: Walked) -> None:
         run = Run(walked.config, walked.folder, Silent())
@@ -228,6 +240,8 @@ class TestIdentity:
         document = json.loads((walked.folder / "release" / "release.json").read_text())["ledger"]
         assert ledger.problems(Anchor(document["entry"], document["head"])) == ()
         kinds = [entry.kind for entry in ledger.entries()][: document["entry"]]
+        paper = json.loads((walked.folder / "release" / "release.json").read_text())
+        assert ledger.entries()[document["entry"] - 1].body["at"].startswith(paper["day"])
         assert kinds == ["dataset", "train", "dataset", "attempt", "reserve", "audit", "commit"]
 
     def test_nor_in_what_is_printed(self, cohort: Path, tmp_path: Path) -> None:
@@ -245,6 +259,15 @@ class TestIdentity:
         tokens = [key.token.encode() for key in run.patches.patient_order]
         for name, content in every_byte(walked.folder / "release"):
             assert not any(token in content for token in tokens), name
+
+
+def _without_its_place(content: bytes) -> bytes:
+    """A DICOM file without the ledger's head and the identifiers made from it."""
+    dataset = pydicom.dcmread(io.BytesIO(content))
+    for element in list(dataset.iterall()):
+        if element.VR == "UI" or element.keyword in ("PatientID", "ContributionDescription"):
+            element.value = ""
+    return dataset.to_json().encode()
 
 
 class TestKilledAtAnyMoment:
@@ -272,8 +295,8 @@ class TestKilledAtAnyMoment:
             assert process.wait() == -signal.SIGKILL, f"it ended before {begun} was seen"
         subprocess.run(command, check=True, capture_output=True)
 
-        def release(folder: Path) -> dict[str, bytes]:
-            """All but where the site's ledger stood, and the sum of the paper that says so."""
+        def release(folder: Path) -> dict[str, str]:
+            """Digests of all but what another site changes (key, ledger: its sums and UIDs)."""
             root = folder / "release"
             files = {
                 str(path.relative_to(root)): path.read_bytes()
@@ -281,10 +304,18 @@ class TestKilledAtAnyMoment:
                 if path.is_file()
             }
             paper = json.loads(files["release.json"])
-            assert paper.pop("ledger")["entry"] == 7
+            place = paper.pop("ledger")
+            assert place["entry"] == 7
+            for name in (name for name in files if name.endswith(".dcm")):
+                assert place["head"].encode() in files[name]
+                files[name] = _without_its_place(files[name])
+            assert paper.pop("data_digest")
             sums = files["SHA256SUMS"].splitlines()
-            files["SHA256SUMS"] = b"\n".join(sum_ for sum_ in sums if b"release.json" not in sum_)
-            return {**files, "release.json": json.dumps(paper).encode()}
+            named = (b"release.json", b".dcm")
+            files["SHA256SUMS"] = b"\n".join(sum_ for sum_ in sums if not sum_.endswith(named))
+            files["release.json"] = json.dumps(paper).encode()
+            # Digests: pytest would set whole files against each other, byte by byte, for minutes.
+            return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
         assert release(out) == release(walked.folder)
         assert not list(out.rglob(".partial-*"))
@@ -307,8 +338,10 @@ def test_by_hand_gives_what_the_pipeline_gives(
     assert done.stdout.strip() == verdict["sentence"]
 
 
-def test_too_few_patients_are_refused_before_training(tmp_path: Path) -> None:
-    write_cohort(tmp_path / "few", patients=12, seed=1)
+def test_too_few_patients_are_refused_before_training(cohort: Path, tmp_path: Path) -> None:
+    for place in cohort.glob("*/phantom-000?"):
+        few = tmp_path / "few" / place.relative_to(cohort)
+        shutil.copytree(place, few, copy_function=os.link)
     config = short_road(tmp_path / "few", tmp_path / "site.key")
     with pytest.raises(CohortError, match="the gate refuses every release"):
         run_pipeline(config, tmp_path / "run")

@@ -27,7 +27,8 @@ def digest_of(*parts: Any) -> str:
             array = np.ascontiguousarray(part)
             array = array.astype(array.dtype.newbyteorder("<"), copy=False)
             head = f"array {array.dtype.str} {array.shape}".encode()
-            body = array.tobytes()
+            # A view, not `tobytes`: an array that is mapped from a file is hashed as it streams by.
+            body: bytes | memoryview = array.reshape(-1).view(np.uint8).data
         else:
             head = b"json"
             body = json.dumps(part, sort_keys=True, ensure_ascii=True, allow_nan=False).encode()

@@ -11,10 +11,12 @@ import ctypes
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# malloc.h of glibc: names of mallopt, and the values with which a process begins.
+# malloc.h of glibc: names of mallopt.
 _TRIM, _TOP_PAD, _MMAP = -1, -2, -3
-_AT_FIRST = {_TRIM: 128 * 1024, _TOP_PAD: 0, _MMAP: 128 * 1024}
 _KEPT = {_TRIM: 1 << 30, _TOP_PAD: 64 << 20, _MMAP: 32 << 20}  # the last is the most it takes
+# A process begins with 128 KiB for the first and the last and raises them as it frees larger
+# blocks, up to these; once they are set it no longer does, so it is left where it would end.
+_AFTERWARDS = {_TRIM: 256 << 20, _TOP_PAD: 0, _MMAP: 32 << 20}
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for name, value in _AT_FIRST.items():
+        for name, value in _AFTERWARDS.items():
             libc.mallopt(name, value)
         libc.malloc_trim(0)
 

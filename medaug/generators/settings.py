@@ -251,6 +251,19 @@ class GeneratorSettings(BaseModel):
             raise ValueError("init_is_public: speaks of the generator of init, which is not set")
         return self
 
+    def drawing(self) -> dict[str, Any]:
+        """What one has to know of them to draw from the network alone, as JSON."""
+        return {
+            "latent": self.latent,
+            "latent_noise": self.latent_noise,
+            "condition_on_size": self.condition_on_size,
+            "one_per_class": self.one_per_class,
+            "width": self.width,
+            "kernel": self.kernel,
+            "slope": self.generator_slope,
+            "draws_masks": self.draws_masks,
+        }
+
     @property
     def draws_masks(self) -> bool:
         """Whether a mask is drawn with each patch."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medaug.atomic import write_json
 from medaug.domain import HeldOut, PatchSet
@@ -32,6 +32,7 @@ def evaluate(run: Run) -> None:
     if settings.fidelity.enabled:
         # A weight file that cannot be used is refused before any classifier is trained.
         extractor(settings.fidelity.features, settings.fidelity.features_sha256)
+    _tell(run, None)
     outside = list(external(run))
     training, tuning, test = (run.split.part(run.patches, part) for part in PARTS)
 
@@ -87,6 +88,17 @@ def evaluate(run: Run) -> None:
             shown = {key: found.document()[key] for key in ("test", "arms", "comparisons")}
             document["external"].append({"name": one.name, **shown})
     write_json(run.folder / "evaluation.json", document)
+    _tell(run, document)
+
+
+def _tell(run: Run, document: dict[str, Any] | None) -> None:
+    """Let the release say its verdict, none while it is sought, or none with noise at all."""
+    from medaug.export.entries import verdict_of
+    from medaug.export.verdict import state_verdict
+
+    if run.config.privacy.mode == "empirical":
+        verdict = None if document is None else verdict_of(document)
+        state_verdict(run.folder / "release", verdict, run.config.export.sign_with)
 
 
 def external(run: Run) -> Iterator[External]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -256,6 +256,18 @@ class _Simulator:
     notes: tuple[str, ...]
 
 
+def voted_kinds(
+    render: Mapping[str, str], classes: Sequence[str], modality: str, unit: Unit
+) -> dict[str, str]:
+    """What stands for each class in the simulator: a lesion of the phantom, or a mass."""
+    from medaug.phantom import KINDS
+
+    liver = (modality, unit) == ("CT", Unit.HOUNSFIELD)
+    return {
+        label: render.get(label, label if liver and label in KINDS else MASS) for label in classes
+    }
+
+
 def _simulator(
     config: PipelineConfig, settings: SimulatorSettings, patches: PatchSet
 ) -> _Simulator:
@@ -276,11 +288,7 @@ def _simulator(
                 "set patching.spatial_dims: 2 and patching.adjacent: 0",
             )
         )
-    liver = (patches.modality, patches.unit) == ("CT", Unit.HOUNSFIELD)
-    wanted = {
-        label: settings.render.get(label, label if liver and label in KINDS else MASS)
-        for label in patches.classes
-    }
+    wanted = voted_kinds(settings.render, patches.classes, patches.modality, patches.unit)
     notes = []
     if settings.instead_of is not None:
         notes.append(
@@ -329,6 +337,5 @@ def review(
         cost,
         form,
         seed=config.seed,
-        memory_mb=config.privacy.memory_mb,
         progress=progress,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,27 +17,38 @@ from medaug.road.sheets import draw_sheets
 if TYPE_CHECKING:
     from medaug.domain import Release
     from medaug.privacy.verdict import Review
+    from medaug.road.reviewing import Recorded
 
 
 def release(run: Run) -> None:
     """Leave the review and, if it found nothing against it, the release."""
+    from medaug.privacy.comparing import elsewhere
+    from medaug.workers import workers
+
     for sheet in (run.folder / "sheets").glob("synthetic*"):
         sheet.unlink()
     config, counted = run.config, run.config.privacy.mode != "empirical"
     folder = run.folder / "generator"
     split = None if counted else run.split
     beside = twins.findings(config, run.patches, split, folder, run.progress)
-    found = review_and_record(
-        config, run.generator, run.patches, split, folder, run.progress, beside
-    )
+    with ExitStack() as stack:
+        helpers = None
+        if run.dask is not None and not counted:
+            spread = stack.enter_context(workers(run.dask, run.folder))
+            helpers = stack.enter_context(elsewhere(spread, run.folder))
+        found = review_and_record(
+            config, run.generator, run.patches, split, folder, run.progress, beside, helpers
+        )
     write_json(run.folder / "review" / "ledger.json", found.history)
     document = found.outcome.document()
+    # As it stood when the release was made; a reason given afterwards is none.
+    document["share_generator"] = config.privacy.share_generator
     if counted:
         document["cost"] = private.cost_in(folder)
     else:
         _draw_closest(run, document["closest"], found.outcome)
     write_json(run.folder / "review" / "decision.json", document)
-    _leave(run, found.outcome.release_or_raise(), found.anchor)
+    _leave(run, found.outcome.release_or_raise(), found)
 
 
 def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None:
@@ -54,7 +66,14 @@ def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None
             write_sheet(path, image[None], run.window, scale=3)
 
 
-def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
+def _data_digest(run: Run) -> str | None:
+    """Of the training part, as the ledger knows it; nothing with differential privacy."""
+    if run.config.privacy.mode != "empirical":
+        return None
+    return run.split.part(run.patches, "training").digest
+
+
+def _leave(run: Run, release: Release, found: Recorded) -> None:
     """Write what the review let through."""
     from medaug.export.write import write_release
 
@@ -69,7 +88,9 @@ def _leave(run: Run, release: Release, anchor: tuple[int, str] | None) -> None:
         window=run.window,
         slice_mm=config.patching.slice_mm,
         progress=run.progress,
-        ledger=anchor,
+        ledger=found.anchor,
+        data_digest=_data_digest(run),
+        day=found.day,
     )
     for at, label in enumerate(release.classes):
         rows = np.flatnonzero(release.labels == at)[:64]
