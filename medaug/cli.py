@@ -38,7 +38,6 @@ app.add_typer(ledger_app, name="ledger")
 
 app.add_typer(bench, name="bench")
 app.add_typer(study_app, name="reader-study")
-app.command()(share)
 
 Pipeline = Annotated[
     str, typer.Argument(help="A pipeline file (YAML), or the name of one that comes with medaug.")
@@ -295,7 +294,7 @@ def verify(
         raise InputError(*(Fault(str(release), problem) for problem in found.problems))
 
 
-for command in (scan, keygen, sign, send):
+for command in (scan, keygen, sign, send, share):
     app.command()(command)
 
 
