@@ -392,7 +392,7 @@ def _guarded(work: Callable[[], Any]) -> int:
         )
         return _STOPPED
     except DisclosureError as refusal:
-        typer.echo("Refused by the gate; nothing was released:", err=True)
+        typer.echo("Refused by the gate; nothing leaves:", err=True)
         for reason in refusal.reasons:
             typer.echo(f"  - {reason}", err=True)
         return refusal.exit_code

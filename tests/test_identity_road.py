@@ -245,7 +245,7 @@ class TestBadInput:
 
     def test_a_refusal_of_the_gate(self, site: Site) -> None:
         ended = site.release("privacy.duplicate_limit=0.05")
-        self.check(site, ended, 3, "Refused by the gate; nothing was released")
+        self.check(site, ended, 3, "Refused by the gate; nothing leaves")
         assert site.refused()
         assert (site.place / "run" / "INTERNAL.html").is_file()
         assert [entry.kind for entry in entries(site)][-2:] == ["reserve", "abort"]

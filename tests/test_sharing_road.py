@@ -200,6 +200,16 @@ class TestWhetherItLeaves:
         book = open_ledger(None, place / "site.key")
         assert [entry for entry in book.entries() if entry.kind == "share"] == []
 
+    def test_every_reason_is_told_at_once(self, site: Callable[..., Path], tmp_path: Path) -> None:
+        place = site(release={"mode": "empirical", "cost": None})
+        path = place / "run" / "review" / "decision.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"outcome": "refused"}))
+        with pytest.raises(DisclosureError) as refused:
+            shared(place, "medigan", tmp_path / "out")
+        said = " ".join(refused.value.reasons)
+        assert "privacy cost is infinite" in said
+        assert "The gate refused" in said
+
     def test_withdrawn(self, site: Callable[..., Path], noisy: Run, tmp_path: Path) -> None:
         place = site()
         token = min(key.token for key in noisy.split.training)

@@ -71,10 +71,14 @@ def share_generator(
             )
         )
     book = open_ledger(ledger, site_key)
-    if reasons := [*_reasons(run, documents, manifest, book)]:
-        raise DisclosureError(*reasons)
+    reasons = [*_reasons(run, documents, manifest, book)]
     reason = documents["review/decision.json"].get("share_generator")
-    grounds = Grounds(manifest.cost, None if manifest.cost else reason)
+    try:
+        grounds = Grounds(manifest.cost, None if manifest.cost else reason)
+    except DisclosureError as refusal:
+        raise DisclosureError(*refusal.reasons, *reasons) from None
+    if reasons:
+        raise DisclosureError(*reasons)
     shared = _shared(run, documents, manifest, grounds)
     book.share(manifest.pixels_digest, manifest.generator_digest, form, grounds.sentence)
     write = write_bundle if form == "monai-bundle" else write_medigan
