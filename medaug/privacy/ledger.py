@@ -281,12 +281,11 @@ class Ledger:
             )
             return (cut,)
         if entries[anchor.entry - 1].hash != anchor.head:
-            return (
-                (
-                    f"entry {anchor.entry} is not the one that the release was recorded as: entries "
-                    "were changed, or this is the ledger of another site (--site-key, --ledger)"
-                ),
+            other = (
+                f"entry {anchor.entry} is not the one that the release was recorded as: entries "
+                "were changed, or this is the ledger of another site (--site-key, --ledger)"
             )
+            return (other,)
         return ()
 
     @contextmanager
