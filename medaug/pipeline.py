@@ -36,6 +36,7 @@ from medaug.generators.processes import ALONE, Processes
 from medaug.progress import Progress, Silent
 from medaug.readers.settings import SourceSettings
 from medaug.road.private import deal_patients
+from medaug.road.releasing import export_faults
 from medaug.road.reviewing import foresee_refusal
 from medaug.road.run import Run
 from medaug.road.stations import DP, STATIONS
@@ -295,6 +296,7 @@ def _foresee_lack(run: Run) -> None:
     if config.privacy.mode == "empirical":
         faults += _blank_faults(patches)
         faults += [] if patches.patients_known else _without_patients(config)
+    faults += export_faults(config, patches)
     if faults:
         raise CohortError(*faults)
 

@@ -83,6 +83,8 @@ def nothing(_: Path) -> None:
         (blank_picture, (), 2, "1 without any contrast, in patches/patches.h5 row"),
         (nothing, ("cohort.fractions=[0.6,0.2,0.2]",), 2, "tuning part to calibrate its limit"),
         (nothing, ("sources.0.patient_identity=none",), 2, "a source names no patients"),
+        (nothing, ("export.sop=modality",), 2, "modality, of OT images"),
+        (nothing, ("export.sop=modality",), 2, "whose size in mm nobody knows"),
         (open_key, (), 2, "others than the owner may use the site key (mode 0644)"),
         (open_ledger_file, (), 2, "others than the owner may use the ledger (mode 0640)"),
         (one_word_in_the_ledger, (), 3, "does not verify"),

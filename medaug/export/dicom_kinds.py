@@ -78,8 +78,9 @@ def add_kind(common: Dataset, manifest: Manifest, settings: ExportSettings) -> N
     """
     image = manifest.image
     sop = sop_class(manifest.sop, image.modality)
-    if manifest.sop == "modality":
-        _check(manifest, settings, sop)
+    sized = bool(image.mm_per_pixel) and bool(image.slice_mm or image.shape[-3] == 1)
+    if faults := kind_faults(settings, image.modality, sized):
+        raise SettingsError(*faults)
     common.SOPClassUID = sop
     common.ImageType = ["DERIVED", "SECONDARY"]
     if sop == SecondaryCaptureImageStorage:
@@ -116,13 +117,22 @@ def coded(code: Finding) -> Dataset:
     return item
 
 
-def _check(manifest: Manifest, settings: ExportSettings, sop: UID | None) -> None:
-    image, faults = manifest.image, []
-    if sop is None:
+def kind_faults(settings: ExportSettings, modality: str, sized: bool) -> list[Fault]:
+    """Why images cannot be of the kind that is asked for.
+
+    Args:
+        settings: of the export.
+        modality: DICOM Modality of the images.
+        sized: whether their size in mm is known.
+    """
+    if settings.sop != "modality" or "dicom" not in settings.formats:
+        return []
+    faults = []
+    if modality not in _MODALITIES:
         faults.append(
-            Fault("export.sop", f"modality, of {image.modality} images", ", ".join(_MODALITIES))
+            Fault("export.sop", f"modality, of {modality} images", ", ".join(_MODALITIES))
         )
-    if image.mm_per_pixel is None or (image.slice_mm is None and image.shape[-3] > 1):
+    if not sized:
         faults.append(
             Fault(
                 "export.sop",
@@ -131,7 +141,7 @@ def _check(manifest: Manifest, settings: ExportSettings, sop: UID | None) -> Non
                 "set patching.mm_per_pixel, or leave sop as it is",
             )
         )
-    if image.modality == "MG" and settings.mammogram is None:
+    if modality == "MG" and settings.mammogram is None:
         faults.append(
             Fault(
                 "export.mammogram",
@@ -140,8 +150,7 @@ def _check(manifest: Manifest, settings: ExportSettings, sop: UID | None) -> Non
                 "set them, or leave sop as it is",
             )
         )
-    if faults:
-        raise SettingsError(*faults)
+    return faults
 
 
 def _leave_empty(common: Dataset, *keywords: str) -> None:

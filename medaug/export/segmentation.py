@@ -47,21 +47,28 @@ def refuse_unfit(release: Release, formats: tuple[str, ...]) -> None:
     Raises:
         SettingsError: if the release has no masks, or a class has a name that the layouts reserve.
     """
+    if faults := layout_faults(formats, release.classes, release.masks is not None):
+        raise SettingsError(*faults)
+
+
+def layout_faults(
+    formats: tuple[str, ...], classes: tuple[str, ...], with_masks: bool
+) -> list[Fault]:
+    """Why samples cannot be laid out for segmentation, where that is asked for."""
     kinds = [kind for kind in SEGMENTATION if kind in formats]
     if not kinds:
-        return
+        return []
     where, faults = f"export.formats: {', '.join(kinds)}", []
-    if release.masks is None:
+    if not with_masks:
         faults.append(
             Fault(where, "the release has no masks", "samples with masks", "generator.outputs")
         )
     faults += [
         Fault(where, f"a class is called '{label}'", "any other name")
-        for label in release.classes
+        for label in classes
         if label.lower() in _RESERVED
     ]
-    if faults:
-        raise SettingsError(*faults)
+    return faults
 
 
 def write_msd(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from medaug.road.run import Run
 from medaug.road.sheets import draw_sheets
 
 if TYPE_CHECKING:
-    from medaug.domain import Release
+    from medaug.config import PipelineConfig
+    from medaug.domain import PatchSet, Release
+    from medaug.errors import Fault
     from medaug.privacy.verdict import Review
     from medaug.road.reviewing import Recorded
 
@@ -49,6 +52,20 @@ def release(run: Run) -> None:
         _draw_closest(run, document["closest"], found.outcome)
     write_json(run.folder / "review" / "decision.json", document)
     _leave(run, found.outcome.release_or_raise(), found)
+
+
+def export_faults(config: PipelineConfig, patches: PatchSet) -> list[Fault]:
+    """What `write_release` is sure to refuse of patches like these, after hours."""
+    from medaug.export.dicom_kinds import kind_faults
+    from medaug.export.segmentation import layout_faults
+
+    export, sizes = config.export, Counter(place.mm_per_pixel for place in patches.locations)
+    sized = all(size > 0 for size, _ in sizes.most_common(1))
+    # That masks are drawn where they are needed, the pipeline file itself is asked.
+    return [
+        *kind_faults(export, patches.modality, sized),
+        *layout_faults(export.formats, patches.classes, with_masks=True),
+    ]
 
 
 def _draw_closest(run: Run, rows: list[dict[str, Any]], outcome: Review) -> None:
